@@ -1,1 +1,53 @@
+//! The ext4 file system with its journal, as a library: `no_std`, no unsafe code, over a small block
+//! interface, testable entirely on the host.
+//!
+//! * [`Fs`] is a mounted file system; every operation is a method of it.
+//! * [`Inode`] is an inode in memory. Each `Arc<Inode>` that [`Fs::iget`], [`Fs::create`] and friends hand
+//!   out counts as one use that must be given back with [`Fs::iput`]; the last one frees an unlinked file.
+//! * File data goes through the caller's page cache: [`Fs::map_blocks`] says where to read,
+//!   [`Fs::write_begin`]/[`Fs::write_end`] reserve space and move the size, [`Fs::prepare_writeback`] /
+//!   [`Fs::finish_writeback`] bracket writing dirty pages. [`Fs::read_at`]/[`Fs::write_at`] do without a cache.
+//!
+//! # Page-cache contract
+//!
+//! 1. Before dirtying bytes (write(2), or a store through a shared mapping): `write_begin(inode, pos, len)`;
+//!    it may fail with ENOSPC. After copying: `write_end(inode, pos, copied)`.
+//! 2. Write-back of dirty blocks `[lblk, lblk+len)`: `prepare_writeback`, write the data to the device at
+//!    `pblk * block_size` (no lock of this crate is held meanwhile), `finish_writeback(.., ok)`. The blocks
+//!    become reachable on disk only in `finish_writeback`, so a crash never exposes stale data.
+//!    A page must not be written back twice at the same time. Bytes past the end of file are written as zeroes.
+//! 3. `truncate`, `fallocate` (other than `Allocate`) and the last `iput` of an unlinked file: wait for write-back
+//!    of the affected pages first and drop them from the cache; for `PunchHole`, `ZeroRange`, `Collapse` and
+//!    `Insert` write dirty pages of the range's edges back before. Then zero what `truncate` returns.
+//! 4. `fsync`: write back the file's dirty pages, then [`Fs::fsync`].
+//! 5. Direct I/O: write back and drop the cached range; `map_blocks` to read, `prepare_writeback` /
+//!    `finish_writeback` + `write_end` to write.
+//!
+//! # Locking
+//!
+//! Inode locks (several: in inode-number order) → a journal handle → allocation group → buffer. Callbacks
+//! (`readdir`) run under the directory's shared lock. The caller serialises operations that change one
+//! directory or one file's size as a VFS does (`i_rwsem`), but the crate stays consistent without it.
+//!
+//! The format follows the kernel.org ext4 and jbd2 documentation.
 #![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod api;
+mod platform;
+mod types;
+
+pub use api::{Fs, Inode, inode_flags};
+pub use keel_abi::Errno;
+pub use platform::{BlockDevice, Lock, LogLevel, Platform, SharedLock, WriteFlags};
+pub use types::{
+    Attr, DataMode, DirEntry, ErrorPolicy, FallocateMode, FiemapExtent, FileType, MapState,
+    Mapping, MountOptions, NewInode, RenameMode, SetAttr, StatFs, Timespec, Writeback,
+    WritebackExtent, XattrMode, ZeroRange,
+};
+
+/// The result of everything that can fail.
+pub type Result<T> = core::result::Result<T, Errno>;
