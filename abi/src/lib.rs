@@ -1,11 +1,22 @@
 //! The Linux x86_64 system-call ABI as Keel speaks it: data and types, no behaviour.
 //!
 //! - [`errno`]: error numbers.
+//! - [`table`]: the system-call table, generated from `syscalls.tbl`.
+//! - [`args`]: argument and result types, and their way from and to registers.
 //!
 //! Everything here is plain data that both the kernel and host tools use.
 
 #![no_std]
 
+pub mod args;
 pub mod errno;
+pub mod table;
 
 pub use errno::{Errno, Result};
+pub use table::{NR_SYSCALLS, SYSCALLS, Status, SyscallRow, nr};
+
+/// Every type that a signature in the table names.
+pub mod prelude {
+    pub use crate::args::*;
+    pub use crate::errno::{Errno, Result};
+}

@@ -1,0 +1,44 @@
+//! The table against an independent list of the x86_64 calls, and against its own rules.
+
+use keel_abi::table::{self, FAMILIES, NR_SYSCALLS, SYSCALLS, Status};
+use syscalls::x86_64::Sysno;
+
+#[test]
+fn numbers_and_names_are_linuxes() {
+    for nr in 0..=Sysno::last().id() as usize {
+        let theirs = Sysno::new(nr).map(|sysno| sysno.name());
+        let ours = table::lookup(nr as u64).map(|row| row.name);
+        assert_eq!(ours, theirs, "number {nr}");
+    }
+    assert_eq!(NR_SYSCALLS, Sysno::last().id() as usize + 1);
+}
+
+#[test]
+fn lookup_knows_only_assigned_numbers() {
+    for nr in (0..NR_SYSCALLS as u64 + 10).chain([u64::MAX, 1 << 32, 0x4000_0000]) {
+        let row = table::lookup(nr);
+        assert_eq!(
+            row.is_some(),
+            SYSCALLS.iter().any(|r| u64::from(r.nr) == nr),
+            "{nr}"
+        );
+        assert!(row.is_none_or(|r| u64::from(r.nr) == nr));
+    }
+    assert_eq!(
+        table::by_name("openat").map(|r| r.nr),
+        Some(table::nr::OPENAT)
+    );
+}
+
+#[test]
+fn partial_rows_say_what_is_missing() {
+    for row in &SYSCALLS {
+        assert!(
+            row.status != Status::Partial || !row.note.is_empty(),
+            "{} has no note",
+            row.name
+        );
+        assert!(FAMILIES.contains(&row.family));
+        assert!(row.args.len() <= 6);
+    }
+}
