@@ -32,37 +32,37 @@ int_arg!(i32 i64 isize u32 u64 usize u16 u8);
 
 impl Arg for CStr {
     fn raw(&self) -> usize {
-        self.as_ptr().addr()
+        self.as_ptr().expose_provenance()
     }
 }
 impl Arg for CString {
     fn raw(&self) -> usize {
-        self.as_ptr().addr()
+        self.as_ptr().expose_provenance()
     }
 }
 impl<T> Arg for *const T {
     fn raw(&self) -> usize {
-        self.addr()
+        (*self).expose_provenance()
     }
 }
 impl<T> Arg for *mut T {
     fn raw(&self) -> usize {
-        self.addr()
+        (*self).expose_provenance()
     }
 }
 impl<T> Arg for [T] {
     fn raw(&self) -> usize {
-        self.as_ptr().addr()
+        self.as_ptr().expose_provenance()
     }
 }
 impl<T, const N: usize> Arg for [T; N] {
     fn raw(&self) -> usize {
-        self.as_ptr().addr()
+        self.as_ptr().expose_provenance()
     }
 }
 impl<T> Arg for Vec<T> {
     fn raw(&self) -> usize {
-        self.as_ptr().addr()
+        self.as_ptr().expose_provenance()
     }
 }
 impl<A: Arg + ?Sized> Arg for &A {
@@ -189,15 +189,23 @@ pub fn raw(name: &'static str, nr: i64, a: [usize; 6]) -> Ret {
 /// `&raw mut x`. Missing arguments are zero.
 #[macro_export]
 macro_rules! sc {
-    ($name:ident $(, $arg:expr)* $(,)?) => {{
-        #[allow(unused_imports)]
-        use $crate::sys::Arg as _;
-        let mut regs = [0usize; 6];
-        let _slots: &mut [usize; 6] = &mut regs;
-        let mut _next = 0usize;
-        $( _slots[_next] = $crate::sys::Arg::raw(&$arg); _next += 1; )*
-        $crate::sys::raw(stringify!($name), $crate::sys::nr::$name, regs)
-    }};
+    ($name:ident $(, $arg:expr)* $(,)?) => {
+        // One expression, so that temporaries among the arguments live until the call has returned.
+        $crate::sys::raw(
+            stringify!($name),
+            $crate::sys::nr::$name,
+            $crate::sys::registers(&[$($crate::sys::Arg::raw(&$arg)),*]),
+        )
+    };
+}
+
+/// Argument registers holding `args`, the rest zero.
+pub fn registers(args: &[usize]) -> [usize; 6] {
+    let mut regs = [0; 6];
+    for (reg, arg) in regs.iter_mut().zip(args) {
+        *reg = *arg;
+    }
+    regs
 }
 
 /// A system call by number, for numbers that have no name.

@@ -153,3 +153,15 @@ pub fn gettid() -> i32 {
 pub fn getpid() -> i32 {
     sc!(getpid).fd()
 }
+
+/// `fork` and nothing else; -1 on failure.
+pub fn plain_fork() -> i32 {
+    // SAFETY: the callers are single-threaded.
+    unsafe { libc::fork() }
+}
+
+/// The auxiliary vector's entry `kind`, 0 if there is none.
+pub fn auxv(kind: u64) -> u64 {
+    // SAFETY: reads the vector that the kernel gave this process.
+    unsafe { libc::getauxval(kind) }
+}

@@ -146,7 +146,7 @@ extern "C" fn report_fault(sig: i32, info: *mut libc::siginfo_t, _ctx: *mut libc
 #[track_caller]
 pub fn fault_of(f: impl FnOnce()) -> Fault {
     let mut ends = [0i32; 2];
-    sc!(pipe2, ends, 0).is(0);
+    sc!(pipe2, &mut ends, 0).is(0);
     let child = fork(|| {
         FAULT_FD.store(ends[1], SeqCst);
         for sig in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP] {
@@ -162,7 +162,7 @@ pub fn fault_of(f: impl FnOnce()) -> Fault {
     let status = child.wait();
     assert_eq!(status.code(), Some(0), "expected a fault, but the child {status:?}");
     let mut words = [0u64; 3];
-    sc!(read, ends[0], words, 24).is(24);
+    sc!(read, ends[0], &mut words, 24).is(24);
     let _ = (sc!(close, ends[0]), sc!(close, ends[1]));
     Fault { sig: words[0] as i32, code: words[1] as i32, addr: words[2] as usize }
 }
@@ -194,4 +194,13 @@ pub fn execute_hlt() {
 pub fn execute_in() {
     // SAFETY: raises SIGSEGV unless the port was permitted; reads the harmless POST port.
     unsafe { std::arch::asm!("in al, 0x80", out("al") _) }
+}
+
+/// Installs `handler` for `sig` with `flags`.
+pub fn install_plain_handler(sig: i32, handler: extern "C" fn(i32), flags: i32) {
+    let mut act: libc::sigaction = super::zeroed();
+    act.sa_sigaction = handler as *const () as usize;
+    act.sa_flags = flags;
+    // SAFETY: a valid structure; the handler is the caller's and async-signal-safe.
+    unsafe { libc::sigaction(sig, &act, std::ptr::null_mut()) };
 }
