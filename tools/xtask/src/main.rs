@@ -1,1 +1,64 @@
-fn main() {}
+//! `cargo xtask`: the one entry point of the repository.
+//!
+//! Each command is a module: [`run`], [`exec`], [`image`], … What they share: [`options`] (command lines), [`guest`] (a
+//! guest and the commands in it), [`qemu`] (the machine), [`linux`] (the oracle's kernel), [`cache`], [`host`] (installing
+//! what is missing), [`cmd`] (running programs). A failure is one line that says what to do.
+
+mod cache;
+mod cmd;
+mod cpio;
+mod exec;
+mod guest;
+mod host;
+mod image;
+mod kernel_build;
+mod linux;
+mod options;
+mod qemu;
+mod run;
+mod scratch;
+mod toolchain;
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+  run    boot an image on this terminal (Ctrl-A x leaves)
+  exec   run one command in a guest:  cargo xtask exec [OPTIONS] -- CMD…
+  image  make disk images:  cargo xtask image [NAME…] [--gpt]
+  build  build the kernel:  cargo xtask build [--debug]
+options of run and exec:
+  ";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&args) {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(args: &[String]) -> Result<i32> {
+    let Some((command, rest)) = args.split_first() else {
+        bail!("no command\n{USAGE}{}", options::USAGE);
+    };
+    match command.as_str() {
+        "run" => run::command(rest)?,
+        "exec" => return exec::command(rest),
+        "image" => image::command(rest)?,
+        "build" => {
+            let debug = rest.iter().any(|arg| arg == "--debug");
+            println!(
+                "{}",
+                kernel_build::build(&cache::Cache::open()?, debug)?.display()
+            );
+        }
+        "help" | "--help" | "-h" => println!("{USAGE}{}", options::USAGE),
+        other => bail!("unknown command {other}\n{USAGE}{}", options::USAGE),
+    }
+    Ok(0)
+}

@@ -1,0 +1,53 @@
+//! Building the kernel.
+
+use crate::cache::Cache;
+use crate::cmd::{Cmd, say};
+use crate::{host, toolchain};
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+
+/// Builds the kernel, in the profile with debug assertions if `debug`; returns the ELF's path.
+pub fn build(cache: &Cache, debug: bool) -> Result<PathBuf> {
+    let root = host::repo_root()?;
+    let toolchain = toolchain::prepare(cache)?;
+    let profile = if debug { "kernel-debug" } else { "kernel" };
+    say(format_args!(
+        "building the kernel ({profile}) with {}",
+        toolchain.description()
+    ));
+    toolchain
+        .cargo(&root)?
+        .args([
+            "build",
+            "-p",
+            "keel",
+            "--target",
+            toolchain::TARGET,
+            "--profile",
+            profile,
+        ])
+        .run_visibly()?;
+    let elf = target_dir(&root)
+        .join(toolchain::TARGET)
+        .join(profile)
+        .join("keel");
+    if !elf.is_file() {
+        bail!("cargo built no {}", elf.display());
+    }
+    Ok(elf)
+}
+
+/// Where cargo puts what it builds.
+pub fn target_dir(root: &std::path::Path) -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => root.join(dir),
+        None => root.join("target"),
+    }
+}
+
+/// The size of the kernel without symbols, in bytes.
+pub fn stripped_size(elf: &std::path::Path) -> Result<u64> {
+    let out = elf.with_extension("stripped");
+    Cmd::new("strip").arg("-o").arg(&out).arg(elf).run()?;
+    Ok(out.metadata()?.len())
+}

@@ -1,0 +1,214 @@
+//! Starting QEMU: one place that says what the machine looks like.
+//!
+//! Serial ports: COM1 is the console on QEMU's stdin and stdout; COM2 carries the agent's frames to a unix
+//! socket; kernel trace lines come from the debug console (I/O port 0xE9) into a file.
+
+use crate::cmd::find_program;
+use crate::host;
+use anyhow::{Context, Result};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A disk of the machine.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// Raw image file.
+    pub file: PathBuf,
+    /// Whether writes go to the file; if not, they are kept until QEMU ends and then forgotten.
+    pub persistent: bool,
+}
+
+/// Where the console goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Console {
+    /// This terminal, raw; Ctrl-A x ends QEMU.
+    Terminal,
+    /// Pipes held by the caller.
+    Pipes,
+}
+
+/// The machine to start.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// Kernel: ELF with a PVH note, or a bzImage.
+    pub kernel: PathBuf,
+    /// Initramfs, for Linux.
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line.
+    pub command_line: String,
+    /// Number of processors.
+    pub cpus: u32,
+    /// Memory as QEMU takes it, such as `1G`.
+    pub memory: String,
+    /// Virtio disks in order: vda, vdb, …
+    pub disks: Vec<Disk>,
+    /// Console.
+    pub console: Console,
+    /// Unix socket that the caller listens on, for COM2.
+    pub agent_socket: Option<PathBuf>,
+    /// File for what the kernel writes to the debug console.
+    pub trace_file: Option<PathBuf>,
+    /// Whether a reboot of the guest starts it again; otherwise QEMU ends.
+    pub may_reboot: bool,
+    /// Further QEMU arguments.
+    pub extra: Vec<OsString>,
+}
+
+/// The device name of disk number `index` in the guest.
+pub fn disk_name(index: usize) -> String {
+    let letter = b'a'.saturating_add(u8::try_from(index).unwrap_or(25).min(25));
+    format!("/dev/vd{}", char::from(letter))
+}
+
+impl Machine {
+    /// QEMU's arguments for this machine.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut args: Vec<OsString> = Vec::new();
+        let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
+        let accel = if host::has_kvm() {
+            "kvm"
+        } else {
+            "tcg,thread=multi"
+        };
+        add(&[
+            "-nodefaults",
+            "-display",
+            "none",
+            "-M",
+            "q35",
+            "-cpu",
+            "max",
+            "-accel",
+            accel,
+        ]);
+        add(&["-smp", &self.cpus.to_string(), "-m", &self.memory]);
+        if !self.may_reboot {
+            add(&["-no-reboot"]);
+        }
+        add(&[
+            "-kernel",
+            &text(&self.kernel),
+            "-append",
+            &self.command_line,
+        ]);
+        if let Some(initrd) = &self.initrd {
+            add(&["-initrd", &text(initrd)]);
+        }
+        for (index, disk) in self.disks.iter().enumerate() {
+            let snapshot = if disk.persistent { "off" } else { "on" };
+            let file = quoted(&disk.file);
+            add(&[
+                "-drive",
+                &format!("if=none,id=disk{index},format=raw,snapshot={snapshot},file={file}"),
+            ]);
+            add(&[
+                "-device",
+                &format!("virtio-blk-pci,drive=disk{index},disable-legacy=on,serial=keel{index}"),
+            ]);
+        }
+        add(&["-object", "rng-random,filename=/dev/urandom,id=rng0"]);
+        add(&["-device", "virtio-rng-pci,rng=rng0,disable-legacy=on"]);
+        match self.console {
+            Console::Terminal => add(&[
+                "-chardev",
+                "stdio,id=console,mux=on,signal=off",
+                "-mon",
+                "console",
+            ]),
+            Console::Pipes => add(&["-chardev", "stdio,id=console,signal=off"]),
+        }
+        add(&["-serial", "chardev:console"]);
+        if let Some(socket) = &self.agent_socket {
+            add(&[
+                "-chardev",
+                &format!("socket,id=agent,path={}", quoted(socket)),
+            ]);
+            add(&["-serial", "chardev:agent"]);
+        }
+        if let Some(file) = &self.trace_file {
+            add(&["-chardev", &format!("file,id=trace,path={}", quoted(file))]);
+            add(&["-device", "isa-debugcon,iobase=0xe9,chardev=trace"]);
+        }
+        args.extend(self.extra.iter().cloned());
+        args
+    }
+
+    /// Starts QEMU. It dies with the calling thread, where the system allows that.
+    pub fn start(&self) -> Result<Child> {
+        host::ensure(&[host::QEMU])?;
+        let program =
+            find_program("qemu-system-x86_64").context("qemu-system-x86_64 is not installed")?;
+        let mut command = match find_program("setpriv") {
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "KILL"]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.args(self.arguments());
+        if self.console == Console::Pipes {
+            command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+        }
+        command.spawn().context("cannot start QEMU")
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// A path inside a QEMU option, where commas are doubled.
+fn quoted(path: &Path) -> String {
+    text(path).replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_forgetful_unless_told_otherwise() {
+        let machine = Machine {
+            kernel: "k".into(),
+            initrd: None,
+            command_line: "root=/dev/vda".into(),
+            cpus: 2,
+            memory: "1G".into(),
+            disks: vec![
+                Disk {
+                    file: "a,b.img".into(),
+                    persistent: false,
+                },
+                Disk {
+                    file: "c.img".into(),
+                    persistent: true,
+                },
+            ],
+            console: Console::Pipes,
+            agent_socket: None,
+            trace_file: None,
+            may_reboot: false,
+            extra: Vec::new(),
+        };
+        let line = machine
+            .arguments()
+            .join(&OsString::from(" "))
+            .into_string()
+            .unwrap();
+        assert!(
+            line.contains("snapshot=on,file=a,,b.img") && line.contains("snapshot=off,file=c.img"),
+            "{line}"
+        );
+        assert!(line.contains("-no-reboot") && line.contains("-smp 2 -m 1G"));
+    }
+
+    #[test]
+    fn disk_names_follow_their_order() {
+        assert_eq!([disk_name(0), disk_name(2)], ["/dev/vda", "/dev/vdc"]);
+    }
+}
