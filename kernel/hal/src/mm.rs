@@ -1,0 +1,1 @@
+//! Early memory set-up.
