@@ -3,6 +3,8 @@
 //! - [`errno`]: error numbers.
 //! - [`table`]: the system-call table, generated from `syscalls.tbl`.
 //! - [`args`]: argument and result types, and their way from and to registers.
+//! - [`flags`]: flags, commands and numbers by their C names.
+//! - [`trace`]: how arguments and results print.
 //!
 //! Everything here is plain data that both the kernel and host tools use.
 
@@ -10,7 +12,9 @@
 
 pub mod args;
 pub mod errno;
+pub mod flags;
 pub mod table;
+pub mod trace;
 
 pub use errno::{Errno, Result};
 pub use table::{NR_SYSCALLS, SYSCALLS, Status, SyscallRow, nr};
@@ -19,4 +23,5 @@ pub use table::{NR_SYSCALLS, SYSCALLS, Status, SyscallRow, nr};
 pub mod prelude {
     pub use crate::args::*;
     pub use crate::errno::{Errno, Result};
+    pub use crate::flags::*;
 }

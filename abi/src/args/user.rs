@@ -117,10 +117,6 @@ impl<T> UserPtr<T> {
     }
 
     /// The pointer `count` items further on. Wraps as C's arithmetic does: the copy finds out.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "named and used as the pointer method is"
-    )]
     pub const fn add(self, count: usize) -> UserPtr<T> {
         UserPtr::new(
             self.addr
