@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 use core::iter;
 
-use crate::Errno;
+use crate::{Errno, PAGE_SIZE, page_down};
 
 /// One string with its NUL may be this long (`MAX_ARG_STRLEN`).
 pub const MAX_STRING: usize = 32 * 4096;
@@ -168,11 +168,13 @@ impl ExecArgs {
         let room = size_limit(rlim_stack)
             .checked_sub(pointers)
             .filter(|room| *room > 0);
+        // The strings lie on the new stack, below eight zero bytes, and it cannot be larger than its limit allows.
+        let stack = page_down(rlim_stack).max(PAGE_SIZE) - 8;
         let mut args = ExecArgs {
             argv: Strings::default(),
             envp: Strings::default(),
             execfn: copy_bytes(execfn)?,
-            room: room.ok_or(Errno::E2BIG)?,
+            room: room.ok_or(Errno::E2BIG)?.min(stack),
         };
         args.take_room(execfn)?;
         Ok(args)
@@ -287,7 +289,7 @@ mod tests {
     #[test]
     fn room_is_exact() {
         // 131072 bytes in all, 16 of them for two pointers, 3 for "/x".
-        let mut args = ExecArgs::new(b"/x", 1, 1, 0).unwrap();
+        let mut args = ExecArgs::new(b"/x", 1, 1, 1 << 19).unwrap();
         let most = vec![b'a'; 131_072 - 16 - 3 - 1];
         args.push_arg(&most).unwrap();
         assert_eq!(args.push_env(b""), Err(Errno::E2BIG));
@@ -304,6 +306,10 @@ mod tests {
             ExecArgs::new(b"", usize::MAX, usize::MAX, 0).unwrap_err(),
             Errno::E2BIG
         );
+        // A stack of two pages holds no more than that, whatever is always allowed.
+        let mut tiny = ExecArgs::new(b"/x", 1, 1, 2 * PAGE_SIZE + 1).unwrap();
+        assert_eq!(tiny.push_arg(&[b'a'; 8192 - 8 - 3]), Err(Errno::E2BIG));
+        tiny.push_arg(&[b'a'; 8192 - 8 - 3 - 1]).unwrap();
         let mut roomy = ExecArgs::new(b"/x", 1, 1, STACK).unwrap();
         assert_eq!(roomy.push_arg(&vec![b'a'; MAX_STRING]), Err(Errno::E2BIG));
         roomy.push_arg(&vec![b'a'; MAX_STRING - 1]).unwrap();

@@ -6,6 +6,7 @@
 //! | [`script`] | which interpreter a `#!` file names |
 //! | [`args`] | the argument and environment strings of an `execve`, within Linux's limits |
 //! | [`stack`] | what a new program finds on its stack: argc, argv, envp, auxv |
+//! | [`vdso`] | the clock without system calls: the image and its data page |
 //! | [`aslr`] | where stack, mmap area, program, interpreter and heap begin |
 //!
 //! Nothing here maps memory, opens files or knows a process. Files are read through [`ReadAt`], memory
@@ -22,6 +23,7 @@ pub mod aslr;
 pub mod elf;
 pub mod script;
 pub mod stack;
+pub mod vdso;
 
 pub use keel_abi::errno::Errno;
 

@@ -11,14 +11,15 @@ use crate::Errno;
 use crate::args::{ExecArgs, copy_bytes};
 use crate::elf::HEAD_SIZE;
 
-/// How many interpreters may stand between the file that was asked for and the program that runs. One more is
-/// `ELOOP`.
+/// How many times a file may hand over to its interpreter until a program runs. Once more is `ELOOP`, which
+/// comes after the errors of opening that last interpreter.
 pub const MAX_DEPTH: usize = 5;
 
 /// What the first line of a script says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
-    /// Path of the interpreter. May be empty (the file is just `#!`), which then is not found.
+    /// Path of the interpreter. May be empty (the file is just `#!`): that is the working directory, and opening it
+    /// for execution fails with `EACCES`.
     pub interp: Vec<u8>,
     /// The rest of the line.
     pub arg: Option<Vec<u8>>,
@@ -117,11 +118,13 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn parse(head: &[u8]) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, Errno> {
+    type Parsed = Result<Option<(Vec<u8>, Option<Vec<u8>>)>, Errno>;
+
+    fn parse(head: &[u8]) -> Parsed {
         Script::parse(head).map(|script| script.map(|s| (s.interp, s.arg)))
     }
 
-    fn is(interp: &[u8], arg: Option<&[u8]>) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, Errno> {
+    fn is(interp: &[u8], arg: Option<&[u8]>) -> Parsed {
         Ok(Some((interp.to_vec(), arg.map(<[u8]>::to_vec))))
     }
 

@@ -89,7 +89,8 @@ pub struct LoadPlan {
     pub segments: Vec<Segment>,
     /// Alignment of the whole image: a power of two, at least one page.
     pub align: u64,
-    /// The path in `PT_INTERP`, without its NUL. Always `None` for an interpreter.
+    /// The path in `PT_INTERP`, without its NUL. Always `None` for an interpreter. An empty path means the working
+    /// directory, so that opening it for execution fails with `EACCES` rather than `ENOENT`.
     pub interp: Option<Vec<u8>>,
     /// `PT_GNU_STACK`.
     pub exec_stack: ExecStack,
