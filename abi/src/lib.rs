@@ -4,6 +4,7 @@
 //! - [`table`]: the system-call table, generated from `syscalls.tbl`.
 //! - [`args`]: argument and result types, and their way from and to registers.
 //! - [`flags`]: flags, commands and numbers by their C names.
+//! - [`types`]: the structures that calls read and write.
 //! - [`trace`]: how arguments and results print.
 //!
 //! Everything here is plain data that both the kernel and host tools use.
@@ -15,6 +16,7 @@ pub mod errno;
 pub mod flags;
 pub mod table;
 pub mod trace;
+pub mod types;
 
 pub use errno::{Errno, Result};
 pub use table::{NR_SYSCALLS, SYSCALLS, Status, SyscallRow, nr};
@@ -24,4 +26,5 @@ pub mod prelude {
     pub use crate::args::*;
     pub use crate::errno::{Errno, Result};
     pub use crate::flags::*;
+    pub use crate::types::*;
 }

@@ -27,6 +27,7 @@ mod security;
 mod signal;
 mod system;
 mod time;
+mod tty;
 
 mod methods;
 
@@ -45,3 +46,4 @@ pub use security::*;
 pub use signal::*;
 pub use system::*;
 pub use time::*;
+pub use tty::*;
