@@ -222,9 +222,12 @@ mod tests {
                         ..RANDOM
                     };
                     let layout = AddressLayout::choose(&config, &mut || value);
-                    assert!(layout.stack_top <= TASK_SIZE && layout.stack_top % PAGE_SIZE == 0);
                     assert!(
-                        layout.mmap_base < layout.stack_top && layout.mmap_base % PAGE_SIZE == 0
+                        layout.stack_top <= TASK_SIZE && layout.stack_top.is_multiple_of(PAGE_SIZE)
+                    );
+                    assert!(
+                        layout.mmap_base < layout.stack_top
+                            && layout.mmap_base.is_multiple_of(PAGE_SIZE)
                     );
                     assert!(layout.pie_base >= PIE_BASE && layout.pie_base < TASK_SIZE);
                     assert!(layout.stack_shuffle < STACK_SHUFFLE);

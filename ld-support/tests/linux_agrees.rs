@@ -108,9 +108,7 @@ impl Memory {
     }
 
     fn map_range(&mut self, addr: u64, len: u64, prot: Prot, file: Option<(u64, &[u8])>) {
-        assert!(
-            len > 0 && len % PAGE_SIZE == 0 && addr % PAGE_SIZE == 0 && addr + len <= TASK_SIZE
-        );
+        assert!(len > 0 && (addr | len).is_multiple_of(PAGE_SIZE) && addr + len <= TASK_SIZE);
         // More pages than a test file has are never looked at.
         for index in 0..(len / PAGE_SIZE).min(64) {
             let mut page = vec![0; PAGE_SIZE as usize];

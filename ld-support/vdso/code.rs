@@ -28,11 +28,14 @@ pub struct Text {
     pub routines: Vec<Routine>,
 }
 
+/// Emits one routine, given the data page's address.
+type Emit = fn(&mut Asm, i64);
+
 /// Generates the code for address `text`; the data page is at `data`.
 pub fn generate(text: u64, data: i64) -> Text {
     let mut asm = Asm::new(text.cast_signed());
     let mut routines = Vec::new();
-    let all: [(&str, fn(&mut Asm, i64)); 5] = [
+    let all: [(&str, Emit); 5] = [
         ("clock_gettime", clock_gettime),
         ("gettimeofday", gettimeofday),
         ("time", time),
