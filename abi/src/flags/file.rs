@@ -17,7 +17,7 @@ flag_type! {
         APPEND = 0x400,
         NONBLOCK = 0x800,
         DSYNC = 0x1000,
-        FASYNC = 0x2000,
+        ASYNC = 0x2000,
         DIRECT = 0x4000,
         LARGEFILE = 0x8000,
         DIRECTORY = 0x10000,

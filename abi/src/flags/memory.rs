@@ -127,7 +127,7 @@ flag_type! {
 
 flag_type! {
     /// The flags of memfd_secret(2).
-    pub struct MemfdSecretFlags: u32, prefix "FD_" {
+    pub struct MemfdSecretFlags: u32, prefix "O_" {
         CLOEXEC = 0x80000,
     }
 }

@@ -16,7 +16,7 @@ impl OpenFlags {
         .union(OpenFlags::NONBLOCK)
         .union(OpenFlags::DIRECT)
         .union(OpenFlags::NOATIME)
-        .union(OpenFlags::FASYNC);
+        .union(OpenFlags::ASYNC);
 
     /// The access mode alone: `RDONLY`, `WRONLY`, `RDWR` or both bits, which allows only ioctls.
     pub const fn access(self) -> OpenFlags {

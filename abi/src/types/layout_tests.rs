@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::format;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::string::{String, ToString};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::vec::Vec;
 
 /// What the `uapi!` macro records of a structure.
@@ -263,17 +263,17 @@ fn constants_are_those_of_the_headers() {
             known.entry(name).or_default().push(value);
         }
     }
+    for &(name, value) in NEWER.iter().copied().flatten() {
+        known.entry(name.to_string()).or_default().push(value);
+    }
+    // C prints an `int` with the top bit set as negative; the bindings print it as an unsigned number.
+    let same = |a: i64, b: i64| a == b || (a as u32 == b as u32 && a >> 32 == -(b >> 31 & 1));
     let mut wrong = Vec::new();
-    let newer: Vec<&str> = NEWER.split_whitespace().collect();
     for (name, value) in &ours {
         match known.get(name) {
-            // A C `int` constant with the top bit set prints as negative.
-            Some(theirs)
-                if theirs.iter().any(|t| {
-                    t == value || *t as u32 as i64 == *value as u32 as i64 && t >> 31 == -1
-                }) => {}
+            Some(theirs) if theirs.iter().any(|&t| same(t, *value) || same(*value, t)) => {}
             Some(theirs) => wrong.push(format!("{name}: C {theirs:#x?}, ours {value:#x}")),
-            None if newer.contains(&name.as_str()) => {}
+            None if ELSEWHERE.contains(&name.as_str()) => {}
             None => wrong.push(format!("{name}: in no header")),
         }
     }
@@ -282,29 +282,184 @@ fn constants_are_those_of_the_headers() {
 
 /// Headers that can be included together and that define constants as macros.
 const HEADER_SETS: &[&str] = &[
-    "linux/types.h linux/fcntl.h linux/fs.h linux/fiemap.h linux/stat.h linux/mman.h linux/memfd.h linux/falloc.h \
-     linux/openat2.h linux/xattr.h linux/fadvise.h linux/close_range.h linux/mount.h linux/sched.h \
-     linux/wait.h linux/resource.h linux/prctl.h asm/prctl.h linux/ptrace.h asm/ptrace-abi.h \
-     linux/userfaultfd.h linux/mempolicy.h linux/magic.h",
-    "asm/signal.h asm/siginfo.h linux/signalfd.h linux/futex.h linux/timerfd.h linux/time.h \
-     linux/timex.h linux/eventfd.h linux/inotify.h linux/fanotify.h linux/eventpoll.h asm/poll.h \
-     linux/ipc.h linux/shm.h linux/sem.h linux/msg.h linux/pidfd.h linux/perf_event.h",
-    "asm/ioctls.h asm/termbits.h linux/hdreg.h linux/sockios.h linux/vt.h linux/kd.h linux/rtc.h \
-     linux/random.h linux/loop.h linux/nsfs.h linux/if_tun.h linux/cdrom.h linux/quota.h linux/fs.h",
+    "linux/types.h linux/fcntl.h linux/fs.h linux/fiemap.h linux/stat.h linux/mman.h linux/memfd.h \
+     linux/falloc.h linux/openat2.h linux/xattr.h linux/fadvise.h linux/close_range.h linux/mount.h \
+     linux/sched.h linux/wait.h linux/resource.h linux/prctl.h asm/prctl.h linux/ptrace.h \
+     asm/ptrace-abi.h linux/userfaultfd.h linux/magic.h",
+    "asm/signal.h asm/siginfo.h linux/signalfd.h linux/futex.h linux/timerfd.h linux/timex.h \
+     linux/inotify.h linux/fanotify.h linux/eventpoll.h asm/poll.h linux/perf_event.h",
+    "asm/ioctls.h asm/termbits.h asm/termios.h linux/hdreg.h linux/sockios.h linux/vt.h linux/kd.h \
+     linux/rtc.h linux/random.h linux/loop.h linux/nsfs.h linux/if_tun.h linux/cdrom.h linux/quota.h \
+     linux/fs.h linux/fiemap.h linux/timerfd.h",
     "linux/capability.h linux/securebits.h linux/seccomp.h linux/landlock.h linux/keyctl.h \
-     linux/reboot.h linux/random.h linux/module.h linux/io_uring.h linux/membarrier.h linux/sched.h",
-    "sys/socket.h netinet/in.h netinet/tcp.h linux/netlink.h linux/ioprio.h",
-    "net/if.h sys/sem.h sys/mman.h sys/file.h sys/swap.h sys/statvfs.h sys/klog.h sys/timerfd.h \
-     sys/ipc.h sys/shm.h sys/msg.h unistd.h sys/resource.h sys/epoll.h sys/inotify.h sys/wait.h \
-     sys/signalfd.h sys/eventfd.h sys/personality.h sys/timex.h sys/ptrace.h sys/mount.h",
-    "linux/in.h linux/in6.h linux/tcp.h linux/udp.h linux/socket.h asm/socket.h linux/if.h",
+     linux/reboot.h linux/module.h linux/io_uring.h linux/pidfd.h \
+     linux/fiemap.h",
+    "sys/socket.h netinet/in.h netinet/tcp.h linux/netlink.h",
+    "net/if.h sys/sem.h sys/mman.h sys/file.h sys/swap.h sys/shm.h sys/msg.h unistd.h sys/epoll.h \
+     sys/wait.h sys/eventfd.h",
+    "linux/in.h linux/in6.h linux/tcp.h linux/udp.h asm/socket.h",
+    "linux/mempolicy.h",
 ];
 
 /// Constants that are enumerators, which `#ifdef` cannot see.
-const ENUM_CONSTANTS: &[(&str, &str)] = &[(
-    "linux/kcmp.h",
-    "KCMP_FILE KCMP_VM KCMP_FILES KCMP_FS KCMP_SIGHAND KCMP_IO KCMP_SYSVSEM KCMP_EPOLL_TFD",
-)];
+const ENUM_CONSTANTS: &[(&str, &str)] = &[
+    (
+        "linux/kcmp.h",
+        "KCMP_FILE KCMP_VM KCMP_FILES KCMP_FS KCMP_SIGHAND KCMP_IO KCMP_SYSVSEM KCMP_EPOLL_TFD",
+    ),
+    (
+        "linux/mempolicy.h",
+        "MPOL_DEFAULT MPOL_PREFERRED MPOL_BIND MPOL_INTERLEAVE MPOL_LOCAL MPOL_PREFERRED_MANY",
+    ),
+    (
+        "linux/mount.h",
+        "FSCONFIG_SET_FLAG FSCONFIG_SET_STRING FSCONFIG_SET_BINARY FSCONFIG_SET_PATH \
+         FSCONFIG_SET_PATH_EMPTY FSCONFIG_SET_FD FSCONFIG_CMD_CREATE FSCONFIG_CMD_RECONFIGURE",
+    ),
+    (
+        "sys/mount.h",
+        "MNT_FORCE MNT_DETACH MNT_EXPIRE UMOUNT_NOFOLLOW",
+    ),
+    (
+        "sys/statvfs.h",
+        "ST_RDONLY ST_NOSUID ST_NODEV ST_NOEXEC ST_SYNCHRONOUS ST_MANDLOCK",
+    ),
+    ("sys/statvfs.h", "ST_NOATIME ST_NODIRATIME ST_RELATIME"),
+    (
+        "linux/personality.h",
+        "UNAME26 ADDR_NO_RANDOMIZE FDPIC_FUNCPTRS MMAP_PAGE_ZERO ADDR_COMPAT_LAYOUT \
+         READ_IMPLIES_EXEC ADDR_LIMIT_32BIT SHORT_INODE WHOLE_SECONDS STICKY_TIMEOUTS ADDR_LIMIT_3GB",
+    ),
+    (
+        "linux/ioprio.h",
+        "IOPRIO_WHO_PROCESS IOPRIO_WHO_PGRP IOPRIO_WHO_USER IOPRIO_CLASS_NONE IOPRIO_CLASS_RT \
+         IOPRIO_CLASS_BE IOPRIO_CLASS_IDLE",
+    ),
+    (
+        "linux/membarrier.h",
+        "MEMBARRIER_CMD_QUERY MEMBARRIER_CMD_GLOBAL MEMBARRIER_CMD_GLOBAL_EXPEDITED \
+         MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED MEMBARRIER_CMD_PRIVATE_EXPEDITED \
+         MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE \
+         MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ \
+         MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ MEMBARRIER_CMD_FLAG_CPU",
+    ),
+    (
+        "linux/types.h linux/landlock.h",
+        "LANDLOCK_RULE_PATH_BENEATH",
+    ),
+    (
+        "linux/bpf.h",
+        "BPF_MAP_CREATE BPF_MAP_LOOKUP_ELEM BPF_MAP_UPDATE_ELEM BPF_MAP_DELETE_ELEM \
+         BPF_MAP_GET_NEXT_KEY BPF_PROG_LOAD BPF_OBJ_PIN BPF_OBJ_GET BPF_PROG_ATTACH BPF_PROG_DETACH \
+         BPF_PROG_TEST_RUN BPF_PROG_GET_NEXT_ID BPF_MAP_GET_NEXT_ID BPF_PROG_GET_FD_BY_ID \
+         BPF_MAP_GET_FD_BY_ID BPF_OBJ_GET_INFO_BY_FD BPF_PROG_QUERY BPF_RAW_TRACEPOINT_OPEN \
+         BPF_BTF_LOAD BPF_BTF_GET_FD_BY_ID",
+    ),
+    ("linux/if.h", "IFF_LOWER_UP IFF_DORMANT IFF_ECHO"),
+    ("linux/rseq.h", "RSEQ_FLAG_UNREGISTER"),
+    ("linux/types.h linux/signal.h", "SS_AUTODISARM"),
+    ("fcntl.h", "O_ASYNC"),
+    ("linux/tty.h", "N_TTY"),
+    ("linux/fs.h linux/blkpg.h", "BLKPG"),
+];
 
-/// Constants of kernels later than 6.1, Debian 12's headers, and those that stand in no UAPI header.
-const NEWER: &str = "";
+/// Pairs of name and value from the bindings of a later kernel than the C headers.
+macro_rules! bindings {
+    ($from:item $($name:ident)*) => {{
+        $from
+        &[$((stringify!($name), $name as i64),)*]
+    }};
+}
+
+/// Constants of kernels later than 6.1, whose headers Debian 12 has.
+const NEWER: &[&[(&str, i64)]] = &[
+    bindings! {
+        use linux_raw_sys::general::*;
+        AT_EXECVE_CHECK F_DUPFD_QUERY F_CREATED_QUERY F_SEAL_EXEC FALLOC_FL_WRITE_ZEROES
+        MFD_NOEXEC_SEAL MFD_EXEC STATX_MNT_ID_UNIQUE STATX_SUBVOL STATX_WRITE_ATOMIC
+        STATX_DIO_READ_ALIGN STATX_ATTR_WRITE_ATOMIC FUTEX2_SIZE_U16 FUTEX2_SIZE_U32 FUTEX2_NUMA
+        FUTEX2_MPOL FUTEX2_PRIVATE MAP_DROPPABLE MAP_ABOVE4G MADV_GUARD_INSTALL
+        MADV_GUARD_REMOVE SHADOW_STACK_SET_TOKEN SHADOW_STACK_SET_MARKER MOVE_MOUNT_BENEATH
+        STATMOUNT_SB_BASIC STATMOUNT_MNT_BASIC STATMOUNT_PROPAGATE_FROM STATMOUNT_MNT_ROOT
+        STATMOUNT_MNT_POINT STATMOUNT_FS_TYPE STATMOUNT_MNT_NS_ID STATMOUNT_MNT_OPTS
+        STATMOUNT_FS_SUBTYPE STATMOUNT_SB_SOURCE STATMOUNT_OPT_ARRAY STATMOUNT_OPT_SEC_ARRAY
+        STATMOUNT_SUPPORTED_MASK STATMOUNT_MNT_UIDMAP STATMOUNT_MNT_GIDMAP LISTMOUNT_REVERSE
+        SCHED_EXT SEGV_CPERR PID_FS_MAGIC
+    },
+    bindings! {
+        use linux_raw_sys::general::fsconfig_command::*;
+        FSCONFIG_CMD_CREATE_EXCL
+    },
+    bindings! {
+        use linux_raw_sys::general::membarrier_cmd::*;
+        MEMBARRIER_CMD_GET_REGISTRATIONS
+    },
+    bindings! {
+        use linux_raw_sys::mempolicy::*;
+        MPOL_WEIGHTED_INTERLEAVE
+    },
+    bindings! {
+        use linux_raw_sys::net::*;
+        MSG_PROBE SOL_UDP SO_PASSPIDFD SO_PEERPIDFD SCM_SECURITY
+    },
+    bindings! {
+        use linux_raw_sys::prctl::*;
+        PR_SET_MDWE PR_GET_MDWE PR_GET_AUXV PR_SET_MEMORY_MERGE PR_GET_MEMORY_MERGE
+        PR_GET_SHADOW_STACK_STATUS PR_SET_SHADOW_STACK_STATUS PR_LOCK_SHADOW_STACK_STATUS
+        PR_TIMER_CREATE_RESTORE_IDS PR_FUTEX_HASH
+    },
+    bindings! {
+        use linux_raw_sys::ptrace::*;
+        PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
+        PTRACE_SET_SYSCALL_INFO
+    },
+    bindings! {
+        use linux_raw_sys::landlock::*;
+        LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON
+        LANDLOCK_RESTRICT_SELF_LOG_SUBDOMAINS_OFF LANDLOCK_ACCESS_FS_TRUNCATE
+        LANDLOCK_ACCESS_FS_IOCTL_DEV LANDLOCK_ACCESS_NET_BIND_TCP
+        LANDLOCK_ACCESS_NET_CONNECT_TCP
+    },
+    bindings! {
+        use linux_raw_sys::landlock::landlock_rule_type::*;
+        LANDLOCK_RULE_NET_PORT
+    },
+    bindings! {
+        use linux_raw_sys::io_uring::*;
+        IORING_ENTER_ABS_TIMER IORING_ENTER_EXT_ARG_REG IORING_ENTER_NO_IOWAIT
+    },
+];
+
+/// Constants that stand in neither: from man pages, and commands that the kernel's own headers name.
+const ELSEWHERE: &[&str] = &[
+    "RWF_NOAPPEND", // preadv2(2)
+    "RWF_ATOMIC",
+    "RWF_DONTCACHE",
+    "SWAP_FLAG_DISCARD_ONCE", // swapon(8)
+    "SWAP_FLAG_DISCARD_PAGES",
+    "ST_VALID", // statfs(2) as the kernel gives it
+    "ST_NOSYMFOLLOW",
+    "SOL_VSOCK",
+    "SCM_PIDFD",
+    "PIDFD_THREAD", // pidfd_open(2)
+    "PIDFD_SIGNAL_THREAD",
+    "PIDFD_SIGNAL_THREAD_GROUP",
+    "PIDFD_SIGNAL_PROCESS_GROUP",
+    "ARCH_SHSTK_ENABLE",
+    "ARCH_SHSTK_DISABLE",
+    "ARCH_SHSTK_LOCK",
+    "ARCH_SHSTK_UNLOCK",
+    "ARCH_SHSTK_STATUS",
+    "MQUEUE_MAGIC",
+    "SYSLOG_ACTION_CLOSE", // syslog(2)
+    "SYSLOG_ACTION_OPEN",
+    "SYSLOG_ACTION_READ",
+    "SYSLOG_ACTION_READ_ALL",
+    "SYSLOG_ACTION_READ_CLEAR",
+    "SYSLOG_ACTION_CLEAR",
+    "SYSLOG_ACTION_CONSOLE_OFF",
+    "SYSLOG_ACTION_CONSOLE_ON",
+    "SYSLOG_ACTION_CONSOLE_LEVEL",
+    "SYSLOG_ACTION_SIZE_UNREAD",
+    "SYSLOG_ACTION_SIZE_BUFFER",
+];
