@@ -5,9 +5,17 @@ use crate::cmd::{Cmd, say};
 use crate::{host, toolchain};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+/// Kernels that this process has built: the profile with debug assertions, and the ELF.
+static BUILT: Mutex<Vec<(bool, PathBuf)>> = Mutex::new(Vec::new());
 
 /// Builds the kernel, in the profile with debug assertions if `debug`; returns the ELF's path.
 pub fn build(cache: &Cache, debug: bool) -> Result<PathBuf> {
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, elf)) = built.iter().find(|(profile, _)| *profile == debug) {
+        return Ok(elf.clone());
+    }
     let root = host::repo_root()?;
     let toolchain = toolchain::prepare(cache)?;
     let profile = if debug { "kernel-debug" } else { "kernel" };
@@ -34,6 +42,7 @@ pub fn build(cache: &Cache, debug: bool) -> Result<PathBuf> {
     if !elf.is_file() {
         bail!("cargo built no {}", elf.display());
     }
+    built.push((debug, elf.clone()));
     Ok(elf)
 }
 

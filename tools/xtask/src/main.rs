@@ -6,6 +6,7 @@
 
 mod cache;
 mod cmd;
+mod console;
 mod cpio;
 mod exec;
 mod guest;
@@ -17,6 +18,8 @@ mod options;
 mod qemu;
 mod run;
 mod scratch;
+mod stats;
+mod test;
 mod toolchain;
 
 use anyhow::{Result, bail};
@@ -28,6 +31,8 @@ usage: cargo xtask COMMAND
   exec   run one command in a guest:  cargo xtask exec [OPTIONS] -- CMD…
   image  make disk images:  cargo xtask image [NAME…] [--gpt]
   build  build the kernel:  cargo xtask build [--debug]
+  test   run the tests:  cargo xtask test [--host|--guest] [--scenario PATTERN] [--kernel linux]
+  stats  lines and unsafe lines by crate, system calls by status
 options of run and exec:
   ";
 
@@ -48,6 +53,8 @@ fn dispatch(args: &[String]) -> Result<i32> {
     };
     match command.as_str() {
         "run" => run::command(rest)?,
+        "test" => return test::command(rest),
+        "stats" => stats::command()?,
         "exec" => return exec::command(rest),
         "image" => image::command(rest)?,
         "build" => {

@@ -6,7 +6,7 @@
 
 pub mod media;
 pub mod protocol;
-mod session;
+pub mod session;
 
 pub use media::Payload;
 pub use protocol::{End, Job};

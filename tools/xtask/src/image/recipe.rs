@@ -48,6 +48,9 @@ pub enum Source {
         variant: String,
         /// Packages beside those of the variant.
         packages: Vec<String>,
+        /// Packages that are put into the image's /srv/packages as files, not installed.
+        #[serde(default)]
+        downloads: Vec<String>,
     },
     /// A tar archive of a root file system.
     Archive {

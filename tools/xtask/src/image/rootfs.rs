@@ -7,7 +7,11 @@ use crate::host;
 use anyhow::{Context, Result};
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// Where packages that are only downloaded are put in the image.
+const DOWNLOADS: &str = "/srv/packages";
 
 /// Gets the recipe's files: a tree (as root) or a tar archive, below `folder` or in the cache.
 pub fn obtain(cache: &Cache, recipe: &Recipe, folder: &Path) -> Result<PathBuf> {
@@ -17,6 +21,7 @@ pub fn obtain(cache: &Cache, recipe: &Recipe, folder: &Path) -> Result<PathBuf> 
             suite,
             variant,
             packages,
+            downloads,
         } => {
             host::ensure(&[host::MMDEBSTRAP, host::DEBIAN_KEYS])?;
             let place = folder.join(if host::is_root() {
@@ -28,12 +33,17 @@ pub fn obtain(cache: &Cache, recipe: &Recipe, folder: &Path) -> Result<PathBuf> 
                 "mmdebstrap: Debian {suite} with {} packages beside {variant}",
                 packages.len()
             ));
-            Cmd::new("mmdebstrap")
+            let mut mmdebstrap = Cmd::new("mmdebstrap")
                 .arg(format!("--variant={variant}"))
-                .arg(format!("--include={}", packages.join(",")))
-                .arg(suite)
-                .arg(&place)
-                .run()?;
+                .arg(format!("--include={}", packages.join(",")));
+            if !downloads.is_empty() {
+                mmdebstrap = mmdebstrap.arg(format!(
+                    "--customize-hook=chroot \"$1\" sh -c 'mkdir -p {DOWNLOADS} && cd {DOWNLOADS} && \
+                     apt-get -o APT::Sandbox::User=root download {}'",
+                    downloads.join(" ")
+                ));
+            }
+            mmdebstrap.arg(suite).arg(&place).run()?;
             Ok(place)
         }
     }
@@ -69,14 +79,35 @@ pub fn discard(path: &Path) -> Result<()> {
 pub fn write_sums(tree: &Path, file: &Path) -> Result<()> {
     let mut files = Vec::new();
     collect_files(&tree.join("usr"), &mut files)?;
-    files.sort();
+    // By bytes, as sort does in the C locale; the order of paths goes by components.
+    files.sort_by(|left, right| {
+        left.as_os_str()
+            .as_bytes()
+            .cmp(right.as_os_str().as_bytes())
+    });
     let mut out = std::io::BufWriter::new(fs::File::create(file)?);
     for path in files {
-        let inside = path.strip_prefix(tree)?;
-        writeln!(out, "{}  /{}", sha256_of_file(&path)?, inside.display())?;
+        let inside = path.strip_prefix(tree)?.as_os_str().as_bytes();
+        let (mark, name) = escaped(inside);
+        write!(out, "{mark}{}  /", sha256_of_file(&path)?)?;
+        out.write_all(&name)?;
+        out.write_all(b"\n")?;
     }
     out.flush()?;
     Ok(())
+}
+
+/// A file name as sha256sum prints it, and the mark that it puts before a line with an escaped name.
+fn escaped(name: &[u8]) -> (&'static str, Vec<u8>) {
+    let mut out = Vec::with_capacity(name.len());
+    for byte in name {
+        match byte {
+            b'\\' => out.extend(b"\\\\"),
+            b'\n' => out.extend(b"\\n"),
+            other => out.push(*other),
+        }
+    }
+    (if out.len() > name.len() { "\\" } else { "" }, out)
 }
 
 fn collect_files(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
