@@ -5,7 +5,7 @@ use compat_tests::{cases, helper};
 use std::collections::BTreeMap;
 
 const USAGE: &str = "usage: keel-compat [PATTERN]... [options]
-  PATTERN           run the cases whose family/group/name contains it ('*' matches anything;
+  PATTERN           run the cases whose family/group/call/name contains it ('*' matches anything;
                     'call:NAME' takes the cases about that system call)
   --list            list the cases (with --json: the calls that each is about)
   --summary         count the cases by family and the calls covered

@@ -1,15 +1,31 @@
 //! The cases, by family. Each family lists its groups; each group is a table of cases.
 
 mod fs;
+mod mem;
+mod poll;
 
 use crate::harness::Case;
 
 /// The groups of one family.
 pub type Family = &'static [&'static [Case]];
 
-const FAMILIES: &[Family] = &[fs::GROUPS];
+const FAMILIES: &[Family] = &[fs::GROUPS, poll::GROUPS, mem::GROUPS];
 
 /// Every case, in a fixed order.
 pub fn all() -> impl Iterator<Item = &'static Case> {
     FAMILIES.iter().flat_map(|family| family.iter()).flat_map(|group| group.iter())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all;
+    use std::collections::HashSet;
+
+    #[test]
+    fn ids_are_unique() {
+        let mut seen = HashSet::new();
+        for case in all() {
+            assert!(seen.insert(case.id()), "two cases are called {}", case.id());
+        }
+    }
 }

@@ -25,7 +25,7 @@ pub struct Case {
     pub module: &'static str,
     /// The system calls it is about, separated by blanks.
     pub calls: &'static str,
-    /// Its name, unique within the group.
+    /// Its name, unique among those of its first call in the group.
     pub name: &'static str,
     /// Seconds it may take.
     pub limit: u32,
@@ -38,10 +38,11 @@ pub struct Case {
 }
 
 impl Case {
-    /// `family/group/name`.
+    /// `family/group/call/name`, where call is the first that it is about.
     pub fn id(&self) -> String {
         let path = self.module.split("cases::").nth(1).unwrap_or(self.module).replace("::", "/");
-        format!("{path}/{}", self.name)
+        let call = self.calls.split_whitespace().next().unwrap_or("none");
+        format!("{path}/{call}/{}", self.name)
     }
 }
 

@@ -38,7 +38,7 @@ impl Outcome {
 
 /// The result of one case.
 pub struct Record {
-    /// `family/group/name`.
+    /// The case's id.
     pub id: String,
     /// The calls that it is about.
     pub calls: Vec<String>,

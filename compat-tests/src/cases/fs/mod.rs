@@ -3,11 +3,14 @@
 use super::Family;
 
 mod dirs;
+mod fd;
 mod meta;
 mod names;
+mod notify;
 mod open;
+mod pipe;
 mod rw;
 mod xattr;
 
 pub const GROUPS: Family =
-    &[open::CASES, rw::CASES, names::CASES, meta::CASES, xattr::CASES, dirs::CASES];
+    &[open::CASES, rw::CASES, names::CASES, meta::CASES, xattr::CASES, dirs::CASES, fd::CASES, pipe::CASES, notify::CASES];

@@ -1,0 +1,12 @@
+//! Address spaces: mappings, protection, faults, locking, shared memory.
+
+use super::Family;
+
+mod advice;
+mod fault;
+mod memfd;
+mod mmap;
+mod remap;
+
+pub const GROUPS: Family =
+    &[mmap::CASES, remap::CASES, advice::CASES, fault::CASES, memfd::CASES];
