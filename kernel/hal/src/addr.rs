@@ -28,8 +28,8 @@ pub(crate) const DIRECT_MAP: usize = 0xffff_8880_0000_0000;
 pub(crate) const DIRECT_MAP_SIZE: usize = 1 << 46;
 /// Start of the area for kernel stacks and device registers.
 pub(crate) const VMAP_START: usize = 0xffff_c900_0000_0000;
-/// End of that area.
-pub(crate) const VMAP_END: usize = 0xffff_e900_0000_0000;
+/// End of that area: one top-level entry's worth.
+pub(crate) const VMAP_END: usize = VMAP_START + (1 << 39);
 /// Start of the frame metadata array.
 pub(crate) const FRAME_META: usize = 0xffff_ea00_0000_0000;
 /// Where the kernel image is linked; its physical address is the offset from here.

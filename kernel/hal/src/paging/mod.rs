@@ -1,9 +1,35 @@
-//! Page tables.
-use crate::frame::Frame;
-use core::marker::PhantomData;
+//! Page tables: address spaces, the kernel's half, and keeping TLBs in step.
+//!
+//! * `entry`: the entry format; `table`: single tables and **the locking protocol**.
+//! * `space`: whole address spaces; `cursor`: single pages; `range`: unmapping and protecting ranges;
+//!   `fork`: copying and moving ranges.
+//! * `tlb`: gathering and flushing. `kernel`: the kernel half; `vmap`: stacks and device windows.
+//!
+//! Copy-on-write, swapping and file mappings are the kernel's own knowledge; here a mapping is a
+//! frame, of which the entry owns a count, and permissions.
+
+mod cursor;
+mod entry;
+mod fork;
+pub(crate) mod kernel;
+mod range;
+mod space;
+mod table;
+mod tlb;
+mod vmap;
+
+pub use cursor::Cursor;
+pub(crate) use kernel::{kernel_cr3, phys_to_virt};
+pub use space::PageTable;
+pub(crate) use space::{activate, enter_lazy};
+pub use vmap::{KernelStack, Mmio, Register};
+pub(crate) use vmap::{map_mmio, map_physical, try_map_mmio};
+
+use crate::frame::{Frame, HUGE_ORDER};
 
 bitflags::bitflags! {
-    /// What a user mapping allows.
+    /// What a user mapping allows. Nothing at all is possible too: the page stays mapped, but out of
+    /// reach. The hardware cannot refuse reading where it allows writing or executing.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct PageProt: u32 {
         /// Readable.
@@ -22,7 +48,7 @@ pub struct NoMemory;
 /// One mapped page: a reference of its own to the frame, and the entry's bits.
 #[derive(Debug)]
 pub struct Mapping {
-    /// The frame.
+    /// The frame; the whole 2 MiB block if `huge`.
     pub frame: Frame,
     /// What the mapping allows.
     pub prot: PageProt,
@@ -34,59 +60,46 @@ pub struct Mapping {
     pub huge: bool,
 }
 
-/// The page table of an address space.
-#[derive(Debug)]
-pub struct PageTable { _root: usize }
+impl Mapping {
+    fn from_parts(frame: Frame, value: u64) -> Mapping {
+        Mapping {
+            frame,
+            prot: entry::prot(value),
+            accessed: value & entry::ACCESSED != 0,
+            dirty: value & entry::DIRTY != 0,
+            huge: value & entry::LARGE != 0,
+        }
+    }
 
-/// A position in a page table, holding the lock of the leaf table it stands in.
-pub struct Cursor<'a> { _p: PhantomData<&'a PageTable> }
+    /// Takes over the count that a removed leaf entry owned.
+    ///
+    /// # Safety
+    /// `value` was a mapped leaf entry, and has been removed from its table.
+    unsafe fn from_owned(value: u64) -> Mapping {
+        // SAFETY: passed on.
+        let frame = unsafe { Frame::from_owned(entry::pfn(value), order(value)) };
+        Self::from_parts(frame, value)
+    }
 
-#[allow(unused_variables, missing_docs)]
-impl PageTable {
-    pub fn new() -> Option<PageTable> { todo!() }
-    pub fn cursor(&self, start: usize, end: usize) -> Cursor<'_> { todo!() }
-    pub fn unmap_range(&self, start: usize, end: usize, f: &mut dyn FnMut(usize, Mapping)) { todo!() }
-    pub fn protect_range(&self, start: usize, end: usize, f: &mut dyn FnMut(usize, &Mapping) -> PageProt) { todo!() }
-    pub fn fork_range(&self, child: &PageTable, start: usize, end: usize, cow: bool) -> Result<(), NoMemory> { todo!() }
-    pub fn move_range(&self, old: usize, new: usize, len: usize) -> Result<(), NoMemory> { todo!() }
-    pub fn resident(&self) -> usize { todo!() }
-    pub fn table_pages(&self) -> usize { todo!() }
-    pub fn free_empty_tables(&mut self) { todo!() }
+    /// A copy of what a leaf entry maps, with a count of its own.
+    ///
+    /// # Safety
+    /// `value` is a mapped leaf entry whose table is locked.
+    unsafe fn from_borrowed(value: u64) -> Mapping {
+        // SAFETY: passed on.
+        let frame = unsafe { Frame::from_borrowed(entry::pfn(value), order(value)) };
+        Self::from_parts(frame, value)
+    }
 }
 
-#[allow(unused_variables, missing_docs)]
-impl Cursor<'_> {
-    pub fn addr(&self) -> usize { todo!() }
-    pub fn jump(&mut self, va: usize) { todo!() }
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> bool { todo!() }
-    pub fn next_mapped(&mut self) -> Option<usize> { todo!() }
-    pub fn query(&mut self) -> Option<Mapping> { todo!() }
-    pub fn map(&mut self, frame: Frame, prot: PageProt) -> Result<Option<Mapping>, NoMemory> { todo!() }
-    pub fn map_huge(&mut self, frame: Frame, prot: PageProt) -> Result<Option<Mapping>, NoMemory> { todo!() }
-    pub fn unmap(&mut self) -> Option<Mapping> { todo!() }
-    pub fn protect(&mut self, prot: PageProt) { todo!() }
-    pub fn clear_accessed(&mut self) -> bool { todo!() }
-    pub fn clear_dirty(&mut self) -> bool { todo!() }
+/// The order of what a mapped leaf entry refers to. (In a leaf table, the bit of `LARGE` means
+/// something else, and is never set by us.)
+const fn order(value: u64) -> u32 {
+    if value & entry::LARGE != 0 { HUGE_ORDER } else { 0 }
 }
 
-/// A kernel stack with a guard page below it.
-#[derive(Debug)]
-pub struct KernelStack { _base: usize }
-#[allow(unused_variables, missing_docs)]
-impl KernelStack {
-    pub fn new(pages: usize) -> Option<KernelStack> { todo!() }
-    pub fn top(&self) -> usize { todo!() }
-    pub fn bottom(&self) -> usize { todo!() }
-}
-
-/// A window of device registers.
-#[derive(Debug)]
-pub struct Mmio { _base: usize, _len: usize }
-#[allow(unused_variables, missing_docs)]
-impl Mmio {
-    pub fn read<T: zerocopy::FromBytes>(&self, off: usize) -> T { todo!() }
-    pub fn write<T: zerocopy::IntoBytes + zerocopy::Immutable>(&self, off: usize, value: T) { todo!() }
-    pub fn len(&self) -> usize { todo!() }
-    pub fn is_empty(&self) -> bool { todo!() }
+/// Finishes the kernel's address space after the allocator runs. (The tables themselves are built and
+/// loaded before that, in `frame::init`.)
+pub(crate) fn init_kernel() {
+    debug_assert_ne!(kernel_cr3(), 0);
 }

@@ -26,11 +26,12 @@ mod wait;
 
 pub use completion::Completion;
 pub use irqlock::{IrqLock, IrqLockGuard, RawIrqLock};
+pub(crate) use irqlock::{pop_off, push_off};
 pub use mutex::{Mutex, MutexGuard, RawMutex};
 pub use rcu::{Rcu, RcuGuard, RcuOption};
 pub use rwlock::{RawRwLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use seqlock::SeqLock;
-pub use spin::{Lazy, Once, once::Once as OnceLock};
+pub use spin::{LazyLock as Lazy, Once, once::Once as OnceLock};
 pub use spinlock::{
     RawRwSpinLock, RawSpinLock, RwSpinLock, RwSpinLockReadGuard, RwSpinLockWriteGuard, SpinLock,
     SpinLockGuard,
