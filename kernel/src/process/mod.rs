@@ -1,0 +1,40 @@
+//! Processes and threads: their objects, their numbers, their life from clone to wait.
+//!
+//! * [`Thread`]: one thread of control (`task_struct`): a kernel task plus everything Linux keeps per thread.
+//! * [`Process`]: a thread group: what its threads share, its place among parents, groups and sessions.
+//! * [`pid`]: the table of numbers; [`clone`], [`exec`], [`exit`], [`wait`]: the life cycle.
+//! * [`run`]: the loop that alternates between user mode and the kernel.
+//! * [`Cred`]: identities and capabilities; [`signal`], [`ptrace`]: how processes act on each other.
+//!
+//! Lock order: [`FAMILY`] → the pid table → a process's own spin locks → signal locks.
+
+pub mod clone;
+mod cred;
+pub mod exec;
+pub mod exit;
+pub mod nsproxy;
+pub mod pid;
+pub mod process;
+pub mod ptrace;
+pub mod rlimit;
+pub mod rseq;
+pub mod run;
+pub mod signal;
+pub mod thread;
+pub mod wait;
+
+pub use cred::{Cap, CapSet, Cred, SecureBits};
+pub use exit::{do_exit, do_group_exit};
+pub use pid::{all, find, find_thread, pgrp_members, session_members};
+pub use process::{FAMILY, JobState, Process};
+pub use thread::{CurrentThread, RseqArea, Thread, current, current_opt};
+
+/// How many threads the real user `uid` has.
+pub fn user_thread_count(uid: u32) -> usize {
+    all()
+        .iter()
+        .filter_map(|process| Some((process.cred()?, process.thread_count())))
+        .filter(|(cred, _)| cred.uid == uid)
+        .map(|(_, threads)| threads)
+        .sum()
+}

@@ -1,0 +1,55 @@
+//! The namespaces a thread lives in (namespaces(7)).
+//!
+//! Mount and UTS namespaces are real; the other kinds exist once for the whole system.
+
+use crate::fs::mount::MountNamespace;
+use crate::prelude::*;
+
+/// Longest host or domain name (`__NEW_UTS_LEN`).
+pub const UTS_LEN: usize = 64;
+
+/// Names that uname(2) tells and sethostname(2) sets.
+pub struct UtsNamespace {
+    names: SpinLock<UtsNames>,
+}
+
+/// Host and NIS domain name.
+#[derive(Clone)]
+pub struct UtsNames {
+    /// `nodename`.
+    pub host: Vec<u8>,
+    /// `domainname`.
+    pub domain: Vec<u8>,
+}
+
+impl UtsNamespace {
+    /// The first one, with Linux's initial names.
+    pub fn initial() -> Arc<Self> {
+        let none = b"(none)".to_vec();
+        Arc::new(Self { names: SpinLock::new(UtsNames { host: none.clone(), domain: none }) })
+    }
+
+    /// A copy of both names.
+    pub fn names(&self) -> UtsNames {
+        self.names.lock().clone()
+    }
+
+    /// Changes the names.
+    pub fn update(&self, change: impl FnOnce(&mut UtsNames)) {
+        change(&mut self.names.lock());
+    }
+
+    /// A namespace of its own with the same names.
+    pub fn copy(&self) -> Arc<Self> {
+        Arc::new(Self { names: SpinLock::new(self.names()) })
+    }
+}
+
+/// A thread's set of namespaces (`nsproxy`).
+#[derive(Clone)]
+pub struct NsProxy {
+    /// Mounts.
+    pub mnt: Arc<MountNamespace>,
+    /// Host name.
+    pub uts: Arc<UtsNamespace>,
+}

@@ -1,0 +1,123 @@
+//! One-shot kernel timers: per-CPU queues ordered by deadline, fired from the timer interrupt.
+//!
+//! A queue is protected by an interrupt-safe lock; callbacks run in interrupt context without it, so they may
+//! arm and cancel timers, and wake tasks, but not sleep.
+
+use alloc::collections::BTreeMap;
+use core::sync::atomic::{AtomicU64, Ordering};
+use keel_hal::cpu::{self, PerCpu};
+use keel_hal::task;
+
+use crate::prelude::*;
+
+/// Where an armed timer is queued.
+#[derive(Clone, Copy)]
+struct Armed {
+    cpu: usize,
+    key: (u64, u64),
+}
+
+struct Inner {
+    callback: Box<dyn Fn() + Send + Sync>,
+    armed: IrqLock<Option<Armed>>,
+}
+
+/// A one-shot timer; dropping it cancels it.
+pub struct Timer {
+    inner: Arc<Inner>,
+}
+
+/// Deadline and a serial number that keeps equal deadlines apart.
+type Queue = IrqLock<BTreeMap<(u64, u64), Arc<Inner>>>;
+
+static QUEUES: OnceLock<PerCpu<Queue>> = OnceLock::new();
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
+fn queues() -> &'static PerCpu<Queue> {
+    QUEUES.call_once(|| PerCpu::new(|_| IrqLock::new(BTreeMap::new())))
+}
+
+impl Timer {
+    /// A timer that calls `callback` in interrupt context when it fires.
+    pub fn new(callback: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            inner: Arc::new(Inner { callback: Box::new(callback), armed: IrqLock::new(None) }),
+        }
+    }
+
+    /// Fires at `deadline` (nanoseconds of the monotonic clock), in place of any earlier arming.
+    pub fn arm(&self, deadline: u64) {
+        self.cancel();
+        let _irq = keel_hal::irq::disable();
+        let cpu = cpu::id();
+        let key = (deadline, SERIAL.fetch_add(1, Ordering::Relaxed));
+        *self.inner.armed.lock() = Some(Armed { cpu, key });
+        queues().of(cpu).lock().insert(key, self.inner.clone());
+        program();
+    }
+
+    /// Takes the timer out of its queue; true if it had not fired yet.
+    pub fn cancel(&self) -> bool {
+        let Some(armed) = self.inner.armed.lock().take() else { return false };
+        queues().of(armed.cpu).lock().remove(&armed.key).is_some()
+    }
+
+    /// The deadline, if armed.
+    pub fn deadline(&self) -> Option<u64> {
+        self.inner.armed.lock().map(|armed| armed.key.0)
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+/// Programs this CPU's timer for its next event: a timer or the end of the running task's slice.
+pub fn program() {
+    let _irq = keel_hal::irq::disable();
+    let next = queues().get().lock().first_key_value().map_or(u64::MAX, |(key, _)| key.0);
+    keel_hal::time::set_deadline(next.min(crate::sched::slice_deadline()));
+}
+
+/// Fires what is due on this CPU. Called from the timer interrupt.
+pub fn interrupt() {
+    loop {
+        let due = {
+            let mut queue = queues().get().lock();
+            match queue.first_key_value() {
+                Some((key, _)) if key.0 <= keel_hal::time::now() => queue.pop_first(),
+                _ => None,
+            }
+        };
+        let Some((key, inner)) = due else { break };
+        {
+            let mut armed = inner.armed.lock();
+            if armed.is_some_and(|a| a.key == key) {
+                *armed = None;
+            }
+        }
+        (inner.callback)();
+    }
+}
+
+/// Wakes the current task at `deadline`, or earlier if somebody else does: the caller has called
+/// `prepare_sleep`.
+pub fn schedule_timeout(deadline: u64) {
+    let me = task::current().clone();
+    let timer = Timer::new(move || {
+        me.wake();
+    });
+    timer.arm(deadline);
+    task::schedule();
+}
+
+/// Sleeps for `ns` nanoseconds whatever happens.
+pub fn sleep_ns(ns: u64) {
+    let deadline = keel_hal::time::now().saturating_add(ns);
+    while keel_hal::time::now() < deadline {
+        task::prepare_sleep(SleepMode::Uninterruptible);
+        schedule_timeout(deadline);
+    }
+}
