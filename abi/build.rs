@@ -261,7 +261,7 @@ fn generate_rows(rows: &[Row], out: &mut String) {
         for (name, ty) in &row.args {
             put!(out, "Arg {{ name: {name:?}, ty: {ty:?} }},");
         }
-        put!(out, "], ret: {:?} }},", row.ret);
+        put!(out, "], ret: {:?}, {} }},", row.ret, tracers(row));
     }
     put!(out, "];");
     put!(out, "/// The families in the order in which to show them.");
@@ -270,6 +270,28 @@ fn generate_rows(rows: &[Row], out: &mut String) {
         "pub static FAMILIES: [&str; {}] = {FAMILIES:?};",
         FAMILIES.len()
     );
+}
+
+/// The functions that print a row's arguments and result. They also prove that every type in the table
+/// exists and can come from and go to a register.
+fn tracers(row: &Row) -> String {
+    let mut body = String::new();
+    for (index, (_, ty)) in row.args.iter().enumerate() {
+        if index > 0 {
+            body.push_str("out.write_str(\", \")?; ");
+        }
+        let _ = write!(body, "argument::<{ty}>(regs[{index}], out, mem)?; ");
+    }
+    let names = if row.args.is_empty() {
+        ["_"; 3]
+    } else {
+        ["regs", "out", "mem"]
+    };
+    let [regs, out, mem] = names;
+    format!(
+        "trace_args: |{regs}, {out}, {mem}| {{ {body}Ok(()) }}, trace_ret: result::<{}>",
+        row.ret
+    )
 }
 
 /// Number to row index plus one; zero where the number is not assigned.

@@ -3,7 +3,10 @@
 //! One row is the single source for dispatch ([`for_each_implemented_syscall!`](crate::for_each_implemented_syscall)),
 //! tracing, the coverage page and the docs. The table is immutable; no locking.
 
-use crate::errno::Errno;
+use core::fmt::{self, Write};
+
+use crate::prelude::*;
+use crate::trace::{UserText, argument, result};
 
 /// How much of a call is there.
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Hash)]
@@ -26,7 +29,7 @@ pub struct Arg {
 }
 
 /// One system call.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone)]
 pub struct SyscallRow {
     /// The number passed in `rax`.
     pub nr: u32,
@@ -44,6 +47,25 @@ pub struct SyscallRow {
     pub args: &'static [Arg],
     /// The type of its result.
     pub ret: &'static str,
+    /// Prints the arguments in the six registers, separated by commas.
+    pub trace_args: fn(&[u64; 6], &mut dyn Write, &dyn UserText) -> fmt::Result,
+    /// Prints the return register: the value, or `-1 ENOENT (No such file or directory)`.
+    pub trace_ret: fn(u64, &mut dyn Write) -> fmt::Result,
+}
+
+impl SyscallRow {
+    /// Prints the call as strace does: `openat(AT_FDCWD, "/etc/passwd", O_RDONLY|O_CLOEXEC, 000)`.
+    pub fn trace_call(
+        &self,
+        regs: &[u64; 6],
+        out: &mut dyn Write,
+        mem: &dyn UserText,
+    ) -> fmt::Result {
+        out.write_str(self.name)?;
+        out.write_char('(')?;
+        (self.trace_args)(regs, out, mem)?;
+        out.write_char(')')
+    }
 }
 
 /// The row of a call number, in constant time; `None` if the number is not assigned.

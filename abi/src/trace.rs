@@ -8,7 +8,7 @@ use core::fmt::{self, Write};
 use bitflags::{Bits, Flags};
 
 use crate::args::{DirFd, Fd, Gid, IpcKey, KeySerial, Mode, Pid, Tid, Uid};
-use crate::args::{FromReg, UserAddr, UserPtr, UserStr};
+use crate::args::{FromReg, IntoReg, UserAddr, UserPtr, UserStr};
 use crate::errno::{Errno, Result};
 
 /// Reads strings of the traced program.
@@ -45,7 +45,10 @@ pub(crate) fn argument<T: FromReg + TraceArg>(
 }
 
 /// Prints a return register whose good values are of type `T`.
-pub(crate) fn result<T: FromReg + TraceArg>(raw: u64, out: &mut dyn Write) -> fmt::Result {
+pub(crate) fn result<T: FromReg + IntoReg + TraceArg>(
+    raw: u64,
+    out: &mut dyn Write,
+) -> fmt::Result {
     match Errno::from_reg(raw) {
         Some(errno) if errno.is_restart() => write!(out, "? {errno:?} ({})", errno.message()),
         Some(errno) => write!(out, "-1 {errno:?} ({})", errno.message()),

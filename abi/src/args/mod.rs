@@ -41,6 +41,10 @@ macro_rules! integers {
 
 integers!(i32 u32 i64 u64 isize usize);
 
+impl FromReg for () {
+    fn from_reg(_: u64) {}
+}
+
 impl IntoReg for () {
     fn into_reg(self) -> u64 {
         0
