@@ -3,6 +3,8 @@
 //! | module | what it answers |
 //! |---|---|
 //! | [`elf`] | which parts of an ELF file go where in memory, and what Linux refuses |
+//! | [`binfmt_misc`] | which registered interpreter runs a file |
+//! | [`coredump`] | the headers and notes of a core file |
 //! | [`script`] | which interpreter a `#!` file names |
 //! | [`args`] | the argument and environment strings of an `execve`, within Linux's limits |
 //! | [`stack`] | what a new program finds on its stack: argc, argv, envp, auxv |
@@ -20,6 +22,8 @@ extern crate alloc;
 
 pub mod args;
 pub mod aslr;
+pub mod binfmt_misc;
+pub mod coredump;
 pub mod elf;
 pub mod script;
 pub mod stack;
