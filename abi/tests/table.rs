@@ -42,3 +42,39 @@ fn partial_rows_say_what_is_missing() {
         assert!(row.args.len() <= 6);
     }
 }
+
+mod macro_rows {
+    //! What dispatch sees: every type resolves, and each row arrives with its number.
+
+    use keel_abi::args::{FromReg, IntoReg};
+    use keel_abi::for_each_implemented_syscall;
+    #[allow(unused_imports, reason = "which types are named depends on the table")]
+    use keel_abi::prelude::*;
+
+    #[allow(dead_code, reason = "only called for rows with arguments")]
+    const fn is_argument<T: FromReg>() {}
+    #[allow(dead_code, reason = "only called if any row is implemented")]
+    const fn is_result<T: IntoReg>() {}
+
+    macro_rules! rows {
+        ($(($nr:literal, $name:ident, ($($arg:ident: $ty:ty),*) -> $ret:ty),)*) => {
+            pub const ROWS: &[(u32, &str, usize)] = &[$((
+                $nr,
+                stringify!($name),
+                { is_result::<$ret>(); [$({ is_argument::<$ty>(); stringify!($arg) }),*] as [&str; _] }.len(),
+            ),)*];
+        };
+    }
+
+    for_each_implemented_syscall!(rows);
+}
+
+#[test]
+fn the_macro_lists_what_is_implemented() {
+    let implemented: Vec<_> = SYSCALLS
+        .iter()
+        .filter(|row| row.status != Status::Absent)
+        .map(|row| (row.nr, row.name, row.args.len()))
+        .collect();
+    assert_eq!(macro_rows::ROWS, implemented);
+}

@@ -51,6 +51,21 @@ impl TraceArg for OpenFlags {
     }
 }
 
+impl AtFlags {
+    /// How far statx(2) may rely on what it knows (`AT_STATX_SYNC_TYPE`).
+    pub const STATX_SYNC_TYPE: AtFlags = AtFlags::STATX_FORCE_SYNC.union(AtFlags::STATX_DONT_SYNC);
+}
+
+impl MountAttrFlags {
+    /// The bits that say when access times change (`MOUNT_ATTR__ATIME`); zero is relatime.
+    pub const ATIME_MASK: MountAttrFlags = MountAttrFlags::from_bits_retain(0x70);
+}
+
+impl InotifyMask {
+    /// Every event that a watch can ask for (`IN_ALL_EVENTS`).
+    pub const ALL_EVENTS: InotifyMask = InotifyMask::from_bits_retain(0xfff);
+}
+
 impl MmapFlags {
     /// The mask of the kind of mapping.
     pub const TYPE: MmapFlags = MmapFlags::from_bits_retain(0xf);

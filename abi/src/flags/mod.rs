@@ -29,9 +29,11 @@ mod system;
 mod time;
 mod tty;
 
+mod futex_wake_op;
 mod methods;
 
 pub use file::*;
+pub use futex_wake_op::FutexWakeOp;
 pub use ioctl::*;
 pub use ipc::*;
 pub use memory::*;

@@ -367,6 +367,30 @@ open_enum! {
     }
 }
 
+open_enum! {
+    /// The type of a register set (`PTRACE_GETREGSET`) or of a core file's note (elf(5)).
+    pub struct NoteType: u32 {
+        NT_PRSTATUS = 1,
+        NT_PRFPREG = 2,
+        NT_PRPSINFO = 3,
+        NT_AUXV = 6,
+        NT_386_TLS = 0x200,
+        NT_386_IOPERM = 0x201,
+        NT_X86_XSTATE = 0x202,
+        NT_SIGINFO = 0x53494749,
+        NT_FILE = 0x46494c45,
+    }
+}
+
+open_enum! {
+    /// A thread's seccomp mode (prctl(2), `PR_SET_SECCOMP`).
+    pub struct SeccompMode: u32 {
+        SECCOMP_MODE_DISABLED = 0,
+        SECCOMP_MODE_STRICT = 1,
+        SECCOMP_MODE_FILTER = 2,
+    }
+}
+
 flag_type! {
     /// The flags of perf_event_open(2).
     pub struct PerfEventFlags: u64, prefix "PERF_FLAG_" {

@@ -268,3 +268,22 @@ impl Dev {
         (self.minor & 0xff | (self.major & 0xfff) << 8 | (self.minor & 0xf_ff00) << 12) as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_survive_their_encoding() {
+        assert_eq!(Dev::new(8, 1).encode(), 0x801);
+        assert_eq!(Dev::new(254, 300).encode(), 0x10_fe2c);
+        for dev in [
+            Dev::new(0, 0),
+            Dev::new(4, 64),
+            Dev::new(0xfff, 0xf_ffff),
+            Dev::new(259, 256),
+        ] {
+            assert_eq!(Dev::decode(u32::try_from(dev.encode()).unwrap()), dev);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 extern crate std;
 
+use core::mem::offset_of;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::format;
@@ -142,6 +143,53 @@ fn layouts_are_those_of_the_headers() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Compares size and offsets with a structure of the bindings, field by field.
+macro_rules! same_layout {
+    ($ours:ident, $theirs:path { $($field:ident)* }) => {
+        assert_eq!(size_of::<super::$ours>(), size_of::<$theirs>(), stringify!($ours));
+        $(assert_eq!(
+            offset_of!(super::$ours, $field),
+            offset_of!($theirs, $field),
+            concat!(stringify!($ours), ".", stringify!($field))
+        );)*
+    };
+}
+
+/// What Debian 12's headers do not have yet.
+#[test]
+fn newer_layouts_are_those_of_the_bindings() {
+    use linux_raw_sys::{general, io_uring, landlock, net};
+    same_layout!(Statx, general::statx {
+        stx_subvol stx_atomic_write_unit_min stx_atomic_write_unit_max
+        stx_atomic_write_segments_max stx_dio_read_offset_align stx_atomic_write_unit_max_opt
+    });
+    same_layout!(XattrArgs, general::xattr_args { value size flags });
+    same_layout!(FileAttr, general::file_attr {
+        fa_xflags fa_extsize fa_nextents fa_projid fa_cowextsize
+    });
+    same_layout!(CachestatRange, general::cachestat_range { off len });
+    same_layout!(Cachestat, general::cachestat {
+        nr_cache nr_dirty nr_writeback nr_evicted nr_recently_evicted
+    });
+    same_layout!(MntIdReq, general::mnt_id_req { size spare mnt_id param mnt_ns_id });
+    same_layout!(Statmount, general::statmount {
+        size mnt_opts mask sb_dev_major sb_dev_minor sb_magic sb_flags fs_type mnt_id mnt_parent_id
+        mnt_id_old mnt_parent_id_old mnt_attr mnt_propagation mnt_peer_group mnt_master
+        propagate_from mnt_root mnt_point mnt_ns_id fs_subtype sb_source opt_num opt_array
+        opt_sec_num opt_sec_array supported_mask mnt_uidmap_num mnt_uidmap mnt_gidmap_num mnt_gidmap
+    });
+    same_layout!(LandlockRulesetAttr, landlock::landlock_ruleset_attr {
+        handled_access_fs handled_access_net scoped
+    });
+    same_layout!(LandlockNetPortAttr, landlock::landlock_net_port_attr { allowed_access port });
+    same_layout!(IoSqringOffsets, io_uring::io_sqring_offsets { user_addr });
+    same_layout!(IoCqringOffsets, io_uring::io_cqring_offsets { user_addr });
+    same_layout!(IoUringParams, io_uring::io_uring_params { sq_off cq_off });
+    same_layout!(TcpInfo, net::tcp_info {
+        tcpi_rcv_wnd tcpi_rehash tcpi_total_rto tcpi_total_rto_recoveries tcpi_total_rto_time
+    });
 }
 
 #[test]
@@ -292,7 +340,7 @@ const HEADER_SETS: &[&str] = &[
      linux/rtc.h linux/random.h linux/loop.h linux/nsfs.h linux/if_tun.h linux/cdrom.h linux/quota.h \
      linux/fs.h linux/fiemap.h linux/timerfd.h",
     "linux/capability.h linux/securebits.h linux/seccomp.h linux/landlock.h linux/keyctl.h \
-     linux/reboot.h linux/module.h linux/io_uring.h linux/pidfd.h \
+     linux/reboot.h linux/module.h linux/io_uring.h linux/pidfd.h linux/elf.h \
      linux/fiemap.h",
     "sys/socket.h netinet/in.h netinet/tcp.h linux/netlink.h",
     "net/if.h sys/sem.h sys/mman.h sys/file.h sys/swap.h sys/shm.h sys/msg.h unistd.h sys/epoll.h \

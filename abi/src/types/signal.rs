@@ -369,3 +369,64 @@ impl Sigevent {
         Tid(self.sigev_notify_thread_id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use zerocopy::IntoBytes;
+
+    /// Reads a 32-bit member where C has it.
+    fn member(info: &Siginfo, name: &str) -> i32 {
+        let (_, offset) = Siginfo::MEMBERS
+            .iter()
+            .find(|(member, _)| *member == name)
+            .unwrap();
+        i32::from_le_bytes(info.as_bytes()[*offset..offset + 4].try_into().unwrap())
+    }
+
+    #[test]
+    fn constructors_fill_the_members_that_c_reads() {
+        let info = Siginfo::child(CLD_EXITED, Pid(7), Uid(1000), 3, 11, 12);
+        assert_eq!((info.si_signo, info.si_code), (17, CLD_EXITED));
+        let names = ["si_pid", "si_uid", "si_status", "si_utime", "si_stime"];
+        assert_eq!(names.map(|name| member(&info, name)), [7, 1000, 3, 11, 12]);
+        assert_eq!(
+            (info.pid(), info.uid(), info.status()),
+            (Pid(7), Uid(1000), 3)
+        );
+
+        let info = Siginfo::timer(Signal::SIGALRM, 4, 2, 0x55);
+        assert_eq!(
+            ["si_tid", "si_overrun", "si_value"].map(|n| member(&info, n)),
+            [4, 2, 0x55]
+        );
+
+        let info = Siginfo::sys(SYS_SECCOMP, 0x4000, 59, 62);
+        let names = ["si_call_addr", "si_syscall", "si_arch"];
+        assert_eq!(names.map(|name| member(&info, name)), [0x4000, 59, 62]);
+        assert_eq!((info.addr(), info.syscall(), info.arch()), (0x4000, 59, 62));
+
+        let info = Siginfo::poll(Signal::SIGIO, POLL_IN, 0x41, 5);
+        assert_eq!(
+            ["si_band", "si_fd"].map(|name| member(&info, name)),
+            [0x41, 5]
+        );
+        assert_eq!(member(&Siginfo::pkey_fault(1, 9), "si_pkey"), 9);
+        assert!(Siginfo::kill(Signal::SIGTERM, SI_USER, Pid(1), Uid(0)).is_from_user());
+        assert!(!info.is_from_user());
+    }
+
+    #[test]
+    fn sets_hold_the_64_signals() {
+        let mut set = SigSet::of(Signal(64)).union(SigSet::of(Signal::SIGHUP));
+        assert_eq!(set.bits, 1 << 63 | 1);
+        assert!(set.contains(Signal(64)) && !set.contains(Signal(0)) && !set.contains(Signal(65)));
+        assert!(set.iter().eq([Signal::SIGHUP, Signal(64)]));
+        set.remove(Signal::SIGHUP);
+        set.insert(Signal(0));
+        assert_eq!(set.first(), Some(Signal(64)));
+        assert_eq!(SigSet::EMPTY.first(), None);
+        assert_eq!(SigSet::ALL.iter().count(), 64);
+    }
+}
