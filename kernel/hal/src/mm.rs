@@ -1,1 +1,0 @@
-//! Early memory set-up.
