@@ -529,7 +529,7 @@ fn cred_for(thread: &Arc<Thread>, old: &Cred, file: &Arc<File>) -> Result<(Cred,
         && !file.path.mount.is_nosuid()
         && !super::ptrace::blocks_privilege_gain(thread);
     if may_gain {
-        let mode = u32::from(attr.mode);
+        let mode = attr.mode;
         if mode & S_ISUID != 0 {
             new.euid = attr.uid;
         }

@@ -1,0 +1,383 @@
+//! Open file descriptions, and the behaviour that their kind of file gives them.
+
+use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
+use keel_abi::args::FileType;
+use keel_abi::flags::OpenFlags;
+
+use super::{Attr, Dentry, Inode, IoDst, IoSrc, Path, PollEvents, PollTable};
+use crate::mm::{VmFlags, VmObject};
+use crate::prelude::*;
+use crate::process::{Cred, rlimit::Resource, signal};
+
+/// Takes directory entries.
+pub trait DirSink {
+    /// An entry: `next` is the position behind it. False when there is no room for it.
+    fn entry(&mut self, name: &[u8], ino: u64, file_type: FileType, next: u64) -> bool;
+}
+
+/// How one open file description behaves. Defaults give the errno of a Linux file without that operation.
+#[allow(unused_variables)]
+pub trait FileOps: Send + Sync + Any {
+    /// Reads at `pos`; 0 at the end. Streams ignore `pos`.
+    fn read(&self, file: &File, dst: &mut IoDst, pos: u64) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes at `pos`. Streams ignore `pos`.
+    fn write(&self, file: &File, src: &mut IoSrc, pos: u64) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Whether it has positions: pipes, sockets and terminals give ESPIPE.
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    /// The end of the file for SEEK_END.
+    fn seek_end(&self, file: &File) -> Result<u64> {
+        Ok(file.inode.size())
+    }
+
+    /// Gives entries from the file's position on; `pos` is moved behind the last one taken.
+    fn readdir(&self, file: &File, pos: &mut u64, sink: &mut dyn DirSink) -> Result<()> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// What is ready now; registers its wait queues with `table` first. Regular files are always ready.
+    fn poll(&self, file: &File, table: &mut PollTable) -> PollEvents {
+        PollEvents::READABLE | PollEvents::WRITABLE
+    }
+
+    /// Whether epoll can watch it (regular files and directories: EPERM).
+    fn pollable(&self) -> bool {
+        true
+    }
+
+    /// ioctl(2).
+    fn ioctl(&self, file: &Arc<File>, cmd: u32, arg: u64) -> Result<usize> {
+        Err(Errno::ENOTTY)
+    }
+
+    /// The object that mappings of it show.
+    fn mmap(&self, file: &Arc<File>) -> Result<Arc<dyn VmObject>> {
+        Err(Errno::ENODEV)
+    }
+
+    /// Makes its contents durable. EINVAL for what has none.
+    fn fsync(&self, file: &File, datasync: bool) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+
+    /// A descriptor of it was closed.
+    fn flush(&self, file: &File) -> Result<()> {
+        Ok(())
+    }
+
+    /// The last reference is gone.
+    fn release(&self, file: &File) {}
+
+    /// O_NONBLOCK, O_APPEND or O_ASYNC changed.
+    fn flags_changed(&self, file: &File, flags: OpenFlags) -> Result<()> {
+        Ok(())
+    }
+
+    /// Further lines of /proc/PID/fdinfo/N.
+    fn show_fdinfo(&self, file: &File, out: &mut String) {}
+
+    /// The type itself.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// An open file description (`struct file`).
+pub struct File {
+    /// Its behaviour.
+    pub ops: Arc<dyn FileOps>,
+    /// Where it was opened.
+    pub path: Path,
+    /// What was opened.
+    pub inode: Arc<Inode>,
+    flags: AtomicU32,
+    pos: Mutex<u64>,
+    /// Who opened it.
+    pub cred: Arc<Cred>,
+    /// Who gets SIGIO, and which signal (fcntl F_SETOWN, F_SETSIG).
+    pub owner: SpinLock<FileOwner>,
+    /// Read-ahead state of sequential readers.
+    pub readahead: SpinLock<super::page_cache::ReadAhead>,
+    /// Errors of write-back that happened before this were seen already.
+    pub error_seen: core::sync::atomic::AtomicU64,
+    /// Epoll instances that watch it, to be told when it goes.
+    pub epoll_links: SpinLock<Vec<Weak<dyn EpollLink>>>,
+}
+
+/// What an epoll instance keeps of a watched file.
+pub trait EpollLink: Send + Sync {
+    /// The file has been closed for good.
+    fn file_closed(&self, file: *const ());
+}
+
+/// F_SETOWN and F_SETSIG.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FileOwner {
+    /// Process (positive), process group (negative) or none.
+    pub pid: i32,
+    /// Whether `pid` is a thread (F_OWNER_TID).
+    pub is_thread: bool,
+    /// The signal; 0 for SIGIO without details.
+    pub signal: i32,
+    /// Credentials at the time of F_SETOWN.
+    pub uid: u32,
+    /// As `uid`.
+    pub euid: u32,
+}
+
+/// Flags that are not kept after open(2).
+const OPEN_ONLY: OpenFlags =
+    OpenFlags::CREAT.union(OpenFlags::EXCL).union(OpenFlags::NOCTTY).union(OpenFlags::TRUNC).union(OpenFlags::CLOEXEC);
+
+impl File {
+    /// A description of what is at `path`.
+    pub fn new(path: Path, inode: Arc<Inode>, ops: Arc<dyn FileOps>, flags: OpenFlags, cred: Arc<Cred>) -> Arc<Self> {
+        Arc::new(Self {
+            ops,
+            path,
+            inode,
+            flags: AtomicU32::new((flags - OPEN_ONLY).bits()),
+            pos: Mutex::new(0),
+            cred,
+            owner: SpinLock::new(FileOwner::default()),
+            readahead: SpinLock::new(Default::default()),
+            error_seen: core::sync::atomic::AtomicU64::new(0),
+            epoll_links: SpinLock::new(Vec::new()),
+        })
+    }
+
+    /// Its flags: access mode and status flags.
+    pub fn flags(&self) -> OpenFlags {
+        OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Replaces the flags.
+    pub fn set_flags(&self, flags: OpenFlags) {
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    /// Whether it was opened for reading.
+    pub fn readable(&self) -> bool {
+        !self.is_path() && self.flags().bits() & 3 != OpenFlags::WRONLY.bits()
+    }
+
+    /// Whether it was opened for writing.
+    pub fn writable(&self) -> bool {
+        !self.is_path() && matches!(self.flags().bits() & 3, 1 | 2)
+    }
+
+    /// Whether it only names a place (O_PATH).
+    pub fn is_path(&self) -> bool {
+        self.flags().contains(OpenFlags::PATH)
+    }
+
+    /// Whether calls must not sleep (O_NONBLOCK).
+    pub fn nonblocking(&self) -> bool {
+        self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// Its behaviour, if it is of type `T`.
+    pub fn ops_as<T: 'static>(&self) -> Option<&T> {
+        self.ops.as_any().downcast_ref()
+    }
+
+    /// Its position.
+    pub fn position(&self) -> u64 {
+        *self.pos.lock()
+    }
+
+    /// Reads at the file's position and moves it.
+    pub fn read(&self, dst: &mut IoDst) -> Result<usize> {
+        if !self.readable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.seekable() {
+            return self.ops.read(self, dst, 0);
+        }
+        let mut pos = self.pos.lock();
+        let n = self.ops.read(self, dst, *pos)?;
+        *pos += n as u64;
+        Ok(n)
+    }
+
+    /// Writes at the file's position (or its end, with O_APPEND) and moves it.
+    pub fn write(&self, src: &mut IoSrc) -> Result<usize> {
+        if !self.writable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.seekable() {
+            return self.ops.write(self, src, 0);
+        }
+        let mut pos = self.pos.lock();
+        let n = self.write_at(src, &mut pos)?;
+        Ok(n)
+    }
+
+    /// Reads at `pos` without moving: ESPIPE for streams.
+    pub fn pread(&self, dst: &mut IoDst, pos: u64) -> Result<usize> {
+        if !self.readable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        self.ops.read(self, dst, pos)
+    }
+
+    /// Writes at `pos` without moving: ESPIPE for streams. With O_APPEND at the end, as on Linux.
+    pub fn pwrite(&self, src: &mut IoSrc, pos: u64) -> Result<usize> {
+        if !self.writable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        let mut at = pos;
+        self.write_at(src, &mut at)
+    }
+
+    /// Regular files: one writer at a time, limits, O_APPEND. `pos` is moved behind what was written.
+    fn write_at(&self, src: &mut IoSrc, pos: &mut u64) -> Result<usize> {
+        if !self.inode.is_regular() {
+            let n = self.ops.write(self, src, *pos)?;
+            *pos += n as u64;
+            return Ok(n);
+        }
+        let _writer = self.inode.rwsem.write();
+        if self.flags().contains(OpenFlags::APPEND) {
+            *pos = self.inode.size();
+        }
+        self.check_size_limit(src, *pos)?;
+        if src.remaining() == 0 {
+            return Ok(0);
+        }
+        let n = self.ops.write(self, src, *pos)?;
+        *pos += n as u64;
+        Ok(n)
+    }
+
+    /// Cuts a write at RLIMIT_FSIZE and at the file system's largest file: EFBIG (and SIGXFSZ) beyond.
+    fn check_size_limit(&self, src: &mut IoSrc, pos: u64) -> Result<()> {
+        let limit = crate::process::current_opt()
+            .map_or(u64::MAX, |thread| thread.process.rlimits.soft(Resource::Fsize));
+        if src.remaining() == 0 {
+            return Ok(());
+        }
+        if pos >= limit {
+            if let Some(thread) = crate::process::current_opt() {
+                signal::send_thread(&thread, signal::SigInfo::kernel(25));
+            }
+            return Err(Errno::EFBIG);
+        }
+        let max = limit.min(self.inode.sb.max_bytes);
+        if pos >= max {
+            return Err(Errno::EFBIG);
+        }
+        src.truncate(usize::try_from(max - pos).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
+    /// Moves the position: ESPIPE, EINVAL, ENXIO, EOVERFLOW.
+    pub fn seek(&self, offset: i64, whence: i32) -> Result<u64> {
+        const SEEK_SET: i32 = 0;
+        const SEEK_CUR: i32 = 1;
+        const SEEK_END: i32 = 2;
+        const SEEK_DATA: i32 = 3;
+        const SEEK_HOLE: i32 = 4;
+        if !self.ops.seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        let mut pos = self.pos.lock();
+        let new = match whence {
+            SEEK_SET => Some(offset),
+            SEEK_CUR => (*pos as i64).checked_add(offset),
+            SEEK_END => (self.ops.seek_end(self)? as i64).checked_add(offset),
+            SEEK_DATA | SEEK_HOLE => {
+                let off = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+                Some(self.inode.ops.seek_hole_data(&self.inode, off, whence == SEEK_DATA)? as i64)
+            }
+            _ => return Err(Errno::EINVAL),
+        };
+        let new = new.ok_or(Errno::EOVERFLOW)?;
+        *pos = u64::try_from(new).map_err(|_| Errno::EINVAL)?;
+        Ok(*pos)
+    }
+
+    /// Directory entries from the position on.
+    pub fn readdir(&self, sink: &mut dyn DirSink) -> Result<()> {
+        let mut pos = self.pos.lock();
+        let _dir = self.inode.rwsem.read();
+        if self.path.dentry.is_unlinked() {
+            return Err(Errno::ENOENT);
+        }
+        self.ops.readdir(self, &mut pos, sink)
+    }
+
+    /// What is ready.
+    pub fn poll(&self, table: &mut PollTable) -> PollEvents {
+        self.ops.poll(self, table)
+    }
+
+    /// Makes it durable.
+    pub fn fsync(&self, datasync: bool) -> Result<()> {
+        self.ops.fsync(self, datasync)
+    }
+
+    /// Reads into kernel memory, whatever it was opened for (exec).
+    pub fn read_at_kernel(&self, off: u64, buf: &mut [u8]) -> Result<usize> {
+        self.ops.read(self, &mut IoDst::from_kernel(buf), off)
+    }
+
+    /// Attributes, fresh from the file system.
+    pub fn attr(&self) -> Result<Attr> {
+        self.inode.ops.getattr(&self.inode)
+    }
+
+    /// Further rules for a mapping (seals of memfds): may add [`VmFlags::NO_MAYWRITE`]; EPERM.
+    pub fn check_mmap(&self, shared: bool, write: bool, flags: &mut VmFlags) -> Result<()> {
+        let seals = super::tmpfs::seals_of(&self.inode);
+        if shared && seals & super::tmpfs::SEALS_AGAINST_WRITE != 0 {
+            if write {
+                return Err(Errno::EPERM);
+            }
+            *flags |= VmFlags::NO_MAYWRITE;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let links = core::mem::take(&mut *self.epoll_links.lock());
+        let key = core::ptr::from_ref(self).cast::<()>();
+        for link in links.iter().filter_map(Weak::upgrade) {
+            link.file_closed(key);
+        }
+        self.ops.release(self);
+        super::locks::file_released(self);
+        if self.writable() {
+            self.inode.write_count.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// A file that is in no directory (eventfd, epoll, pipe, …); `name` is what /proc/PID/fd shows.
+pub fn anon_file(name: &str, ops: Arc<dyn FileOps>, flags: OpenFlags) -> Arc<File> {
+    let mount = super::anon::mount();
+    let inode = super::anon::shared_inode();
+    let dentry = Dentry::disconnected(name.as_bytes(), inode.clone());
+    let cred = crate::process::current_opt()
+        .map_or_else(|| Arc::new(Cred::root()), |thread| thread.cred());
+    let file = File::new(Path { mount, dentry }, inode.clone(), ops, flags, cred);
+    if file.writable() {
+        inode.write_count.fetch_add(1, Ordering::AcqRel);
+    }
+    file
+}

@@ -1,0 +1,169 @@
+//! Mounted file systems and their types.
+
+use core::any::Any;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::Inode;
+use crate::prelude::*;
+
+/// Figures of statfs(2).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FsStats {
+    /// Magic number (`f_type`).
+    pub magic: u64,
+    /// Block size.
+    pub block_size: u64,
+    /// Blocks in all.
+    pub blocks: u64,
+    /// Free blocks.
+    pub free: u64,
+    /// Free blocks for unprivileged users.
+    pub available: u64,
+    /// Inodes in all.
+    pub inodes: u64,
+    /// Free inodes.
+    pub free_inodes: u64,
+    /// File-system identifier.
+    pub fsid: u64,
+    /// Longest name.
+    pub name_max: u64,
+}
+
+/// What a mounted file system does as a whole.
+pub trait SuperOps: Send + Sync + Any {
+    /// Figures for statfs(2).
+    fn statfs(&self) -> Result<FsStats>;
+
+    /// Makes everything durable.
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Changes options of a mounted file system; `read_only` is the new state.
+    fn remount(&self, _read_only: bool, _data: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    /// The last mount is gone: write everything and let go of the device.
+    fn unmount(&self) {}
+
+    /// Options for /proc/mounts, with a comma before each.
+    fn show_options(&self, _out: &mut String) {}
+
+    /// Drops cached objects that nobody uses; how many there were.
+    fn shrink(&self) -> usize {
+        0
+    }
+
+    /// The file system's own type.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A mounted file system (`super_block`).
+pub struct SuperBlock {
+    /// Device number that stat(2) shows for its files.
+    pub dev: u64,
+    /// Its type.
+    pub fs_type: &'static dyn FileSystemType,
+    /// What was mounted (a device's path or any word).
+    pub source: Vec<u8>,
+    /// What it does.
+    pub ops: Box<dyn SuperOps>,
+    root: OnceLock<Arc<Inode>>,
+    read_only: core::sync::atomic::AtomicBool,
+    /// Serialises renames between directories (`s_vfs_rename_mutex`).
+    pub rename: Mutex<()>,
+    /// Dentry of the root; made by the first mount.
+    pub(super) root_dentry: OnceLock<Arc<super::Dentry>>,
+    /// Largest file (`s_maxbytes`).
+    pub max_bytes: u64,
+    /// How many mounts show it.
+    pub(super) active: core::sync::atomic::AtomicUsize,
+}
+
+impl SuperBlock {
+    /// A file system without its root, which [`Self::set_root`] gives.
+    pub fn new(
+        dev: u64,
+        fs_type: &'static dyn FileSystemType,
+        source: Option<&[u8]>,
+        read_only: bool,
+        ops: Box<dyn SuperOps>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            dev,
+            fs_type,
+            source: source.unwrap_or(b"none").to_vec(),
+            ops,
+            root: OnceLock::new(),
+            read_only: core::sync::atomic::AtomicBool::new(read_only),
+            rename: Mutex::new(()),
+            root_dentry: OnceLock::new(),
+            max_bytes: i64::MAX as u64,
+            active: core::sync::atomic::AtomicUsize::new(0),
+        })
+    }
+
+    /// Sets the root directory, once.
+    pub fn set_root(&self, root: Arc<Inode>) {
+        self.root.call_once(|| root);
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> &Arc<Inode> {
+        self.root.get().unwrap_or_else(|| panic!("file system without a root"))
+    }
+
+    /// Whether nothing may be written.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
+    /// Marks it (not) writable.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.read_only.store(read_only, Ordering::Relaxed);
+    }
+}
+
+/// A kind of file system.
+pub trait FileSystemType: Send + Sync {
+    /// Its name in mount(2).
+    fn name(&self) -> &'static str;
+
+    /// Whether it needs no block device (`nodev` in /proc/filesystems).
+    fn nodev(&self) -> bool {
+        true
+    }
+
+    /// Whether a cached dentry still tells the truth (/proc: processes come and go).
+    fn revalidate(&self, _dentry: &Arc<super::Dentry>) -> bool {
+        true
+    }
+
+    /// Mounts `source` with the options in `data` (comma separated).
+    fn mount(&self, source: Option<&[u8]>, read_only: bool, data: &[u8])
+    -> Result<Arc<SuperBlock>>;
+}
+
+static TYPES: RwSpinLock<Vec<&'static dyn FileSystemType>> = RwSpinLock::new(Vec::new());
+
+/// Makes a kind of file system known.
+pub fn register_filesystem(fs_type: &'static dyn FileSystemType) {
+    TYPES.write().push(fs_type);
+}
+
+/// The kind with this name.
+pub fn find_file_system(name: &[u8]) -> Option<&'static dyn FileSystemType> {
+    TYPES.read().iter().copied().find(|fs| fs.name().as_bytes() == name)
+}
+
+/// All kinds, in order of registration.
+pub fn file_systems() -> Vec<&'static dyn FileSystemType> {
+    TYPES.read().clone()
+}
+
+/// A device number for a file system without a device (major 0).
+pub fn anonymous_dev() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
