@@ -79,7 +79,7 @@ fn ask_c(includes: &str, body: &str) -> HashMap<String, i64> {
         .arg(&program)
         .arg(&source)
         .output()
-        .unwrap();
+        .expect("these tests need a C compiler, cc, and the C library's headers");
     assert!(
         built.status.success(),
         "{includes}: {}",
