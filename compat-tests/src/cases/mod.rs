@@ -3,13 +3,14 @@
 mod fs;
 mod mem;
 mod poll;
+mod process;
 
 use crate::harness::Case;
 
 /// The groups of one family.
 pub type Family = &'static [&'static [Case]];
 
-const FAMILIES: &[Family] = &[fs::GROUPS, poll::GROUPS, mem::GROUPS];
+const FAMILIES: &[Family] = &[fs::GROUPS, poll::GROUPS, mem::GROUPS, process::GROUPS];
 
 /// Every case, in a fixed order.
 pub fn all() -> impl Iterator<Item = &'static Case> {

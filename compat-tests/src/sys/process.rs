@@ -136,8 +136,7 @@ pub fn vfork_store(shared: &std::sync::atomic::AtomicU32, value: u32) -> Status 
             word = in(reg) word,
             value = in(reg) value,
             inlateout("rax") 58isize => pid,
-            out("rdi") _,
-            lateout("rcx") _, lateout("r11") _,
+            out("rdi") _, out("rcx") _, out("r11") _,
         );
     }
     let mut status = 0i32;
