@@ -184,7 +184,8 @@ impl LoadPlan {
         })
     }
 
-    /// The pages that the image takes; for `ET_DYN` so much room has to be found at once.
+    /// The pages that the image takes; for `ET_DYN` so much room has to be found at once, aligned to
+    /// [`LoadPlan::align`].
     ///
     /// Errors: [`Kill`] (`EINVAL`) when there is no segment or its size is beyond the address space.
     pub fn span(&self) -> Result<Span, Kill> {
