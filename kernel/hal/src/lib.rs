@@ -15,16 +15,18 @@
 
 extern crate alloc;
 
+mod acpi;
 pub mod addr;
+mod apic;
 pub mod boot;
 pub mod context;
 pub mod cpu;
 pub mod fpu;
 pub mod frame;
+mod gdt;
 pub mod heap;
-mod hooks;
+pub mod hooks;
 pub mod irq;
-mod mm;
 pub mod paging;
 pub mod panic;
 pub mod pci;
@@ -32,9 +34,11 @@ pub mod power;
 pub mod random;
 pub mod rtc;
 pub mod serial;
+mod smp;
 pub mod sync;
 pub mod task;
 pub mod time;
+mod trap;
 pub mod user;
 pub mod virtio;
 

@@ -1,7 +1,21 @@
-//! CPUs: numbers, masks, per-CPU data, cross-CPU calls, features.
+//! CPUs: numbers, masks, per-CPU data, cross-CPU calls, features, user segment bases.
+//!
+//! A task stays on its CPU until it sleeps or gives the CPU up, so [`id`] and [`PerCpu::get`] are
+//! stable in between without any guard.
+
+pub(crate) mod call;
+pub(crate) mod features;
+pub(crate) mod local;
+pub(crate) mod setup;
 
 use alloc::{boxed::Box, string::String, vec::Vec};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::{
+    arch::asm,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::{apic, irq, task};
+pub(crate) use local::{preempt_disable, preempt_enable};
 
 /// Most CPUs that the kernel can use.
 pub const MAX_CPUS: usize = 256;
@@ -112,12 +126,12 @@ impl AtomicCpuMask {
 
 /// The number of the CPU that runs this; stable until the task sleeps.
 pub fn id() -> usize {
-    todo!()
+    local::id()
 }
 
 /// How many CPUs are online; their numbers are `0..count()`.
 pub fn count() -> usize {
-    todo!()
+    local::ONLINE.load(Ordering::Acquire)
 }
 
 /// One `T` for each CPU.
@@ -151,74 +165,82 @@ impl<T: Send + Sync> PerCpu<T> {
 }
 
 /// Sets `cpu`'s need-resched flag and, if it is another CPU, interrupts it.
-pub fn set_need_resched(_cpu: usize) {
-    todo!()
+pub fn set_need_resched(cpu: usize) {
+    if let Some(block) = local::of(cpu) {
+        let was_set = block.need_resched.swap(1, Ordering::SeqCst) != 0;
+        if !was_set && cpu != id() {
+            kick(cpu);
+        }
+    }
 }
 
 /// Whether this CPU should call [`crate::task::schedule`] soon.
 pub fn need_resched() -> bool {
-    todo!()
+    local::local().need_resched.load(Ordering::Relaxed) != 0
 }
 
 /// Sends a reschedule interrupt to `cpu`; wakes it from idle.
-pub fn kick(_cpu: usize) {
-    todo!()
+pub fn kick(cpu: usize) {
+    if let Some(block) = local::of(cpu).filter(|block| block.online.load(Ordering::Relaxed)) {
+        apic::send_ipi(block.apic_id.load(Ordering::Relaxed), apic::VECTOR_RESCHEDULE);
+    }
 }
 
 /// Waits for an interrupt unless this CPU needs to reschedule. For the idle task.
 pub fn idle_wait() {
-    todo!()
+    let _guard = irq::disable();
+    if !need_resched() {
+        // SAFETY: STI takes effect after the following instruction, so an interrupt that arrives
+        // after the check above ends the HLT. The guard expects interrupts off afterwards.
+        unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
+    }
 }
 
 /// Runs `f` on all other online CPUs, and here too if `include_self`; returns when all have run it.
 /// It runs in interrupt context there. Not to be called with interrupts off or from an interrupt.
-pub fn call_on_all(_f: &(dyn Fn() + Sync), _include_self: bool) {
-    todo!()
+pub fn call_on_all(f: &(dyn Fn() + Sync), include_self: bool) {
+    let mut mask = CpuMask::online();
+    if !include_self {
+        mask.clear(id());
+    }
+    call::call_on(&mask, f);
 }
 
 /// Runs `f` on the CPUs in `mask` and returns when all have run it; see [`call_on_all`].
-pub fn call_on(_mask: &CpuMask, _f: &(dyn Fn() + Sync)) {
-    todo!()
-}
-
-/// Counts one more spin lock held by this CPU.
-pub(crate) fn preempt_disable() {
-    todo!()
-}
-
-/// Counts one less.
-pub(crate) fn preempt_enable() {
-    todo!()
+pub fn call_on(mask: &CpuMask, f: &(dyn Fn() + Sync)) {
+    call::call_on(mask, f);
 }
 
 /// How many spin locks this CPU holds.
 pub fn preempt_count() -> u32 {
-    todo!()
+    local::local().preempt_count.get()
 }
 
 /// Executes CPUID: eax, ebx, ecx, edx.
-pub fn cpuid(_leaf: u32, _sub: u32) -> [u32; 4] {
-    todo!()
+pub fn cpuid(leaf: u32, sub: u32) -> [u32; 4] {
+    features::cpuid(leaf, sub)
 }
 
 /// Sets the FS base of the current task's user mode. Non-canonical values are refused.
-pub fn set_fs_base(_base: u64) -> Result<(), ()> {
-    todo!()
+pub fn set_fs_base(base: u64) -> Result<(), ()> {
+    let gs = gs_base();
+    task::current().set_segment_bases(base, gs)
 }
 
 /// The FS base of the current task's user mode.
 pub fn fs_base() -> u64 {
-    todo!()
+    task::current().segment_bases().0
 }
 
 /// Sets the GS base of the current task's user mode. Non-canonical values are refused.
-pub fn set_gs_base(_base: u64) -> Result<(), ()> {
-    todo!()
+pub fn set_gs_base(base: u64) -> Result<(), ()> {
+    let fs = fs_base();
+    task::current().set_segment_bases(fs, base)
 }
 
 /// The GS base of the current task's user mode.
 pub fn gs_base() -> u64 {
-    todo!()
+    task::current().segment_bases().1
 }
 
 /// What /proc/cpuinfo tells about one CPU.
@@ -257,16 +279,16 @@ pub struct CpuInfo {
 }
 
 /// About CPU number `cpu`.
-pub fn info(_cpu: usize) -> CpuInfo {
-    todo!()
+pub fn info(cpu: usize) -> CpuInfo {
+    features::info(cpu)
 }
 
 /// AT_HWCAP: edx of CPUID leaf 1.
 pub fn hwcap() -> u64 {
-    todo!()
+    u64::from(cpuid(1, 0)[3])
 }
 
 /// AT_HWCAP2: bit 1 = FSGSBASE usable in user mode.
 pub fn hwcap2() -> u64 {
-    todo!()
+    u64::from(features::has(features::FSGSBASE)) << 1
 }

@@ -1,0 +1,5 @@
+//! User mode: not yet.
+
+pub fn fault(_addr: usize, _write: bool) -> bool {
+    false
+}
