@@ -7,7 +7,7 @@ pub use crate::sys::{
     fault_of, fork, from_bytes, getpid, gettid, hits, install_plain_handler, last_addr, last_code,
     last_pid, last_stack, last_thread, last_value, long_at, map_anon, map_fd, on_signal,
     on_signal_masking, order, peek, peek_bytes, pending, plain_fork, poke, poke_bytes,
-    set_disposition, shared_words, sigmask, vfork_store, word_at, zeroed,
+    set_disposition, shared_words, sigmask, vdso_clock_ns, vfork_store, word_at, zeroed,
 };
 pub use crate::util::{
     Gate, MS, NOBODY, as_nobody, become_nobody, clock_ns, close, dir, eventually, exec_helper,

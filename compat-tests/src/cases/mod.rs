@@ -3,14 +3,17 @@
 mod fs;
 mod mem;
 mod poll;
+mod ipc;
 mod process;
+mod signal;
+mod time;
 
 use crate::harness::Case;
 
 /// The groups of one family.
 pub type Family = &'static [&'static [Case]];
 
-const FAMILIES: &[Family] = &[fs::GROUPS, poll::GROUPS, mem::GROUPS, process::GROUPS];
+const FAMILIES: &[Family] = &[fs::GROUPS, poll::GROUPS, mem::GROUPS, process::GROUPS, signal::GROUPS, time::GROUPS, ipc::GROUPS];
 
 /// Every case, in a fixed order.
 pub fn all() -> impl Iterator<Item = &'static Case> {

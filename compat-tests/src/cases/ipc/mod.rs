@@ -1,0 +1,12 @@
+//! Between processes: futexes, System V IPC, message queues, sockets.
+
+use super::Family;
+
+mod futex;
+mod mqueue;
+mod socket;
+mod sysv;
+mod unix;
+
+pub const GROUPS: Family =
+    &[futex::CASES, sysv::CASES, mqueue::CASES, socket::CASES, unix::CASES];
