@@ -36,18 +36,44 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-mod api;
+mod acl;
+mod balloc;
+mod buffer;
+mod bytes;
+mod checksum;
+mod dir;
+mod extent;
+mod file;
+mod fs;
+mod group;
+mod ialloc;
+mod indirect;
+mod inode;
+mod journal;
+mod layout;
+mod map;
+mod namei;
+mod orphan;
 mod platform;
+mod runs;
+mod seal;
+mod superblock;
 mod types;
+mod xattr;
 
-pub use api::{Fs, Inode, inode_flags};
+pub use fs::Fs;
+pub use inode::Inode;
 pub use keel_abi::Errno;
+pub use layout::inode_flags;
 pub use platform::{BlockDevice, Lock, LogLevel, Platform, SharedLock, WriteFlags};
 pub use types::{
     Attr, DataMode, DirEntry, ErrorPolicy, FallocateMode, FiemapExtent, FileType, MapState,
     Mapping, MountOptions, NewInode, RenameMode, SetAttr, StatFs, Timespec, Writeback,
     WritebackExtent, XattrMode, ZeroRange,
 };
+
+/// The root directory's inode number.
+pub const ROOT_INO: u32 = 2;
 
 /// The result of everything that can fail.
 pub type Result<T> = core::result::Result<T, Errno>;

@@ -1,0 +1,614 @@
+//! The mounted file system: mount, unmount, remount, sync, and what happens when damage is found.
+
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use crate::balloc::Counters;
+use crate::buffer::{Buf, BufCache};
+use crate::bytes::{le16, le32, lo32, put16, put32};
+use crate::group::{Group, load_groups};
+use crate::inode::{Inode, InodeCache};
+use crate::journal::{Journal, Log, recover};
+use crate::layout::{compat, incompat, ro_compat, sb};
+use crate::orphan::Orphans;
+use crate::platform::{Lock, LogLevel, Platform};
+use crate::seal::Kind;
+use crate::superblock::{Super, feature_names};
+use crate::{
+    BlockDevice, Errno, ErrorPolicy, MountOptions, Result, SetAttr, StatFs, Timespec, WriteFlags,
+};
+
+/// A mounted file system.
+pub struct Fs<P: Platform> {
+    pub(crate) dev: Arc<dyn BlockDevice>,
+    pub(crate) platform: P,
+    pub(crate) sb: Super,
+    pub(crate) opts: MountOptions,
+    pub(crate) cache: BufCache<P>,
+    pub(crate) groups: Vec<Group<P>>,
+    pub(crate) journal: Journal<P>,
+    pub(crate) icache: InodeCache<P>,
+    pub(crate) orphans: P::Mutex<Orphans>,
+    pub(crate) counters: Counters,
+    overhead: u64,
+    read_only: AtomicBool,
+    damaged: AtomicBool,
+    panic: AtomicBool,
+    error_policy: ErrorPolicy,
+}
+
+fn read_super(dev: &dyn BlockDevice) -> Result<Vec<u8>> {
+    if dev.size() < 2048 {
+        return Err(Errno::EINVAL);
+    }
+    // A whole 4 KiB where the device has it, for devices with large sectors.
+    let mut raw = vec![0; dev.size().min(4096) as usize & !511];
+    dev.read(0, &mut raw)?;
+    raw.get(1024..2048).map(<[u8]>::to_vec).ok_or(Errno::EINVAL)
+}
+
+impl<P: Platform> Fs<P> {
+    /// Mounts the file system on `dev`: checks it, replays the journal, finishes the orphans.
+    ///
+    /// `EINVAL` not ext4 (or ext2/3), `EOPNOTSUPP` a feature that is not supported (named in the log), `EUCLEAN`
+    /// damage, `EROFS` a read-write mount of a read-only device or of unknown ro_compat features.
+    pub fn mount(
+        dev: Arc<dyn BlockDevice>,
+        platform: P,
+        options: MountOptions,
+    ) -> Result<Arc<Self>> {
+        let sb = Super::parse(&read_super(&*dev)?, dev.size())?;
+        check_features(&platform, &sb, &options)?;
+        if !options.read_only && dev.read_only() {
+            return Err(Errno::EROFS);
+        }
+        let needs_recovery = sb.is(incompat::RECOVER);
+        if needs_recovery && !options.no_load && dev.read_only() {
+            platform.log(
+                LogLevel::Error,
+                format_args!("ext4: journal needs replay, device is read-only"),
+            );
+            return Err(Errno::EROFS);
+        }
+        let mut fs = Self::assemble(dev, platform, sb, options)?;
+        fs.load_all_groups()?;
+        let log = if fs.sb.has(compat::HAS_JOURNAL) && !fs.opts.no_load {
+            Some(fs.open_journal(needs_recovery)?)
+        } else {
+            None
+        };
+        if needs_recovery && log.is_some() {
+            fs.sb = Super::parse(&read_super(&*fs.dev)?, fs.dev.size())?;
+            fs.cache.clear();
+            fs.icache = InodeCache::new();
+            fs.load_all_groups()?;
+        }
+        let read_only = fs.opts.read_only;
+        if let Some(mut log) = log {
+            if needs_recovery || !read_only {
+                fs.settle_journal(&mut log, read_only)?;
+            }
+            let tid = log.next_tid;
+            fs.journal = Journal::new(Some(log), tid);
+        }
+        fs.set_counters();
+        let fs = Arc::new(fs);
+        if !read_only {
+            fs.go_live()?;
+        }
+        Ok(fs)
+    }
+
+    fn assemble(
+        dev: Arc<dyn BlockDevice>,
+        platform: P,
+        sb: Super,
+        opts: MountOptions,
+    ) -> Result<Self> {
+        let policy = opts.errors.unwrap_or(match sb.errors {
+            2 => ErrorPolicy::RemountReadOnly,
+            3 => ErrorPolicy::Panic,
+            _ => ErrorPolicy::Continue,
+        });
+        Ok(Self {
+            cache: BufCache::new(sb.block_size as usize, opts.buffer_cache_blocks),
+            groups: Vec::new(),
+            journal: Journal::new(None, 1),
+            icache: InodeCache::new(),
+            orphans: P::Mutex::new(Orphans::default()),
+            counters: Counters {
+                free: AtomicI64::new(0),
+                delayed: AtomicI64::new(0),
+                pool: (sb.blocks_count / 50).min(4096) as i64,
+                free_inodes: AtomicI64::new(0),
+                spread: AtomicU64::new(u64::from(platform.random_u32())),
+            },
+            overhead: 0,
+            read_only: AtomicBool::new(true),
+            damaged: AtomicBool::new(false),
+            panic: AtomicBool::new(false),
+            error_policy: policy,
+            dev,
+            platform,
+            sb,
+            opts,
+        })
+    }
+
+    fn load_all_groups(&mut self) -> Result<()> {
+        let gdt: Vec<u64> = (0..self.sb.gdt_blocks())
+            .map(|i| self.sb.gdt_location(i))
+            .collect();
+        self.cache.prefetch(&*self.dev, &self.sb, &gdt, Kind::Plain);
+        let groups = load_groups(&self.sb, |b| self.bread(b, Kind::Plain));
+        self.groups = groups.inspect_err(|e| {
+            self.platform.log(
+                LogLevel::Error,
+                format_args!("ext4: group descriptors: {e}"),
+            );
+        })?;
+        Ok(())
+    }
+
+    fn set_counters(&mut self) {
+        let (blocks, inodes) = self.sum_free();
+        self.counters.free = AtomicI64::new(blocks as i64);
+        self.counters.free_inodes = AtomicI64::new(inodes as i64);
+        let per_group = u64::from(2 + self.sb.itable_blocks());
+        let meta: u64 = (0..self.sb.groups)
+            .map(|g| u64::from(self.sb.group_base_meta(g)) + per_group)
+            .sum();
+        let journal = if self.sb.has(compat::HAS_JOURNAL) && self.sb.journal_inum != 0 {
+            self.iget_any(self.sb.journal_inum, false).map_or(0, |i| {
+                let n = i.size() >> self.sb.block_bits;
+                // A failure here would have shown when the journal was opened.
+                let _ = self.iput(i);
+                n
+            })
+        } else {
+            0
+        };
+        self.overhead = self.sb.first_data_block + meta + journal;
+    }
+
+    /// Finds the journal's blocks and replays it if needed.
+    fn open_journal(&self, needs_recovery: bool) -> Result<Log> {
+        if self.sb.journal_inum == 0 {
+            self.platform.log(
+                LogLevel::Error,
+                format_args!("ext4: external journals are not supported"),
+            );
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let inode = self.iget_any(self.sb.journal_inum, false)?;
+        let map = self.journal_map(&inode);
+        self.iput(inode)?;
+        let bs = self.sb.block_size as usize;
+        let r = recover(&*self.dev, map?, bs, self.sb.blocks_count, needs_recovery).inspect_err(
+            |e| {
+                self.platform
+                    .log(LogLevel::Error, format_args!("ext4: journal: {e}"));
+            },
+        )?;
+        if r.errno != 0 {
+            self.damaged.store(true, Ordering::Release);
+        }
+        if needs_recovery {
+            self.platform.log(
+                LogLevel::Info,
+                format_args!(
+                    "ext4: journal: {} transactions redone, {} blocks written",
+                    r.transactions, r.replayed
+                ),
+            );
+        }
+        Ok(r.log)
+    }
+
+    fn journal_map(&self, inode: &Inode<P>) -> Result<Vec<u64>> {
+        let st = inode.read();
+        let n = u32::try_from(st.size >> self.sb.block_bits).map_err(|_| Errno::EUCLEAN)?;
+        if !(256..=1 << 22).contains(&n) {
+            return Err(Errno::EUCLEAN);
+        }
+        let mut map = Vec::with_capacity(n as usize);
+        while (map.len() as u32) < n {
+            let at = map.len() as u32;
+            let m = self.map_in(&st, at, n - at)?;
+            if m.state != crate::MapState::Mapped {
+                return Err(Errno::EUCLEAN);
+            }
+            map.extend(m.pblk..m.pblk + u64::from(m.len));
+        }
+        Ok(map)
+    }
+
+    /// After recovery: the log is marked empty, then the superblock says that no recovery is due; for a
+    /// read-write mount the log takes on the features that new transactions use.
+    fn settle_journal(&self, log: &mut Log, read_only: bool) -> Result<()> {
+        log.write_clean(&*self.dev)?;
+        self.update_super(|raw| {
+            let f = le32(raw, sb::INCOMPAT) & !incompat::RECOVER;
+            put32(raw, sb::INCOMPAT, f);
+        })?;
+        if !read_only {
+            log.set_features(self.sb.is(incompat::BIT64), self.sb.has_csum());
+        }
+        Ok(())
+    }
+
+    /// Turns a mounted file system read-write: superblock and log say "in use", then orphans are finished.
+    fn go_live(&self) -> Result<()> {
+        let now = self.platform.now();
+        self.update_super(|raw| {
+            if self.journal.has_log {
+                put32(
+                    raw,
+                    sb::INCOMPAT,
+                    le32(raw, sb::INCOMPAT) | incompat::RECOVER,
+                );
+            } else {
+                put16(raw, sb::STATE, le16(raw, sb::STATE) & !sb::STATE_VALID);
+            }
+            if self.damaged.load(Ordering::Acquire) {
+                put16(raw, sb::STATE, le16(raw, sb::STATE) | sb::STATE_ERROR);
+            }
+            put16(
+                raw,
+                sb::MNT_COUNT,
+                le16(raw, sb::MNT_COUNT).saturating_add(1),
+            );
+            put32(raw, sb::MTIME, now.sec as u32);
+            put32(raw, sb::WTIME, now.sec as u32);
+            self.put_orphan_present(raw, true);
+        })?;
+        self.mark_log_live()?;
+        self.read_only.store(false, Ordering::Release);
+        if let Err(e) = self.process_orphans() {
+            self.platform.log(
+                LogLevel::Warning,
+                format_args!("ext4: orphan processing: {e}"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Changes the superblock outside of any transaction; the log must be empty or not yet in use.
+    fn update_super(&self, change: impl FnOnce(&mut [u8])) -> Result<()> {
+        let (block, off) = self.sb.location();
+        let buf = self.bread(block, Kind::Super)?;
+        let mut s = crate::platform::SharedLock::write(&buf.state);
+        if let Some(raw) = s.bytes_mut().get_mut(off..off + sb::SIZE) {
+            change(raw);
+            self.sb.seal(raw);
+        }
+        let flags = WriteFlags {
+            preflush: true,
+            fua: true,
+        };
+        self.dev
+            .write(block * u64::from(self.sb.block_size), &s.data, flags)
+    }
+
+    /// Reads a metadata block through the cache.
+    pub(crate) fn bread(&self, block: u64, kind: Kind) -> Result<Arc<Buf<P>>> {
+        self.cache
+            .bread(&*self.dev, &self.sb, block, kind)
+            .inspect_err(|&e| {
+                if e == Errno::EBADMSG {
+                    self.damage(format_args!("block {block}: wrong checksum"));
+                }
+            })
+    }
+
+    /// Reports damage, notes it on disk, and does what `errors=` says.
+    pub(crate) fn damage(&self, what: fmt::Arguments<'_>) {
+        self.platform
+            .log(LogLevel::Error, format_args!("ext4: {what}"));
+        if self.read_only.load(Ordering::Acquire) {
+            return;
+        }
+        if !self.damaged.swap(true, Ordering::AcqRel) {
+            self.note_error_on_disk();
+        }
+        match self.error_policy {
+            ErrorPolicy::Continue => {}
+            ErrorPolicy::RemountReadOnly => self.stop_writing(),
+            ErrorPolicy::Panic => {
+                self.panic.store(true, Ordering::Release);
+                self.stop_writing();
+            }
+        }
+    }
+
+    fn stop_writing(&self) {
+        self.journal.abort();
+        self.read_only.store(true, Ordering::Release);
+        self.platform
+            .log(LogLevel::Error, format_args!("ext4: remounting read-only"));
+    }
+
+    /// Sets the error flag in the superblock on the device, leaving what transactions have changed in memory alone.
+    pub(crate) fn note_error_on_disk(&self) {
+        let (block, off) = self.sb.location();
+        let bs = self.sb.block_size as usize;
+        let at = block * bs as u64;
+        let mut data = vec![0; bs];
+        if self.dev.read(at, &mut data).is_err() {
+            return;
+        }
+        let Some(raw) = data.get_mut(off..off + sb::SIZE) else {
+            return;
+        };
+        let now = lo32(self.platform.now().sec as u64);
+        put16(raw, sb::STATE, le16(raw, sb::STATE) | sb::STATE_ERROR);
+        let count = le32(raw, sb::ERROR_COUNT);
+        if count == 0 {
+            put32(raw, sb::FIRST_ERROR_TIME, now);
+        }
+        put32(raw, sb::LAST_ERROR_TIME, now);
+        put32(raw, sb::ERROR_COUNT, count.saturating_add(1));
+        self.sb.seal(raw);
+        // A device that fails here has failed already; there is nobody left to tell.
+        let _ = self.dev.write(
+            at,
+            &data,
+            WriteFlags {
+                preflush: false,
+                fua: true,
+            },
+        );
+    }
+
+    /// `EROFS` unless the file system takes writes.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.is_read_only() {
+            Err(Errno::EROFS)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether writes are refused (mounted so, or after an error).
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Acquire) || self.journal.is_aborted()
+    }
+
+    /// Set once an error was met under `errors=panic`.
+    pub fn panic_requested(&self) -> bool {
+        self.panic.load(Ordering::Acquire)
+    }
+
+    /// Bytes per file-system block (1024, 2048 or 4096).
+    pub fn block_size(&self) -> u32 {
+        self.sb.block_size
+    }
+
+    /// The UUID.
+    pub fn uuid(&self) -> [u8; 16] {
+        self.sb.uuid
+    }
+
+    /// The volume label without trailing NULs.
+    pub fn label(&self) -> Vec<u8> {
+        self.sb.volume_name.clone()
+    }
+
+    /// Space and inode counts.
+    pub fn statfs(&self) -> StatFs {
+        let c = &self.counters;
+        let free = c.free.load(Ordering::Relaxed) - c.delayed.load(Ordering::Relaxed);
+        let free = free.max(0) as u64;
+        let kept = self.sb.reserved_blocks + c.pool as u64;
+        let half = |b: &[u8]| b.iter().rev().fold(0, |v, &x| v << 8 | u64::from(x));
+        StatFs {
+            block_size: self.sb.block_size,
+            blocks: self.sb.blocks_count.saturating_sub(self.overhead),
+            blocks_free: free,
+            blocks_available: free.saturating_sub(kept),
+            files: u64::from(self.sb.inodes_count),
+            files_free: c.free_inodes.load(Ordering::Relaxed).max(0) as u64,
+            fsid: half(&self.sb.uuid[..8]) ^ half(&self.sb.uuid[8..]),
+            name_max: 255,
+        }
+    }
+
+    /// Commits the running transaction and, when the log is filling, writes blocks to their places; to be called every
+    /// `commit_interval` seconds.
+    pub fn commit(&self) -> Result<()> {
+        if self.is_read_only() {
+            return Ok(());
+        }
+        self.write_all_lazy()?;
+        self.commit_running()?;
+        self.checkpoint_if_filling()
+    }
+
+    /// `sync(2)`/`syncfs(2)`: everything written through this crate is durable afterwards.
+    pub fn sync(&self) -> Result<()> {
+        if self.journal.is_aborted() {
+            return Err(Errno::EROFS);
+        }
+        if self.is_read_only() {
+            return Ok(());
+        }
+        self.write_all_lazy()?;
+        self.commit_running()?;
+        // Data blocks overwritten in place have no transaction.
+        if self.opts.barrier {
+            self.dev.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes everything, empties the journal, marks the superblock clean. Further writes give `EROFS`.
+    pub fn unmount(&self) -> Result<()> {
+        if self.is_read_only() {
+            return Ok(());
+        }
+        self.write_all_lazy()?;
+        self.read_only.store(true, Ordering::Release);
+        self.make_clean()
+    }
+
+    fn make_clean(&self) -> Result<()> {
+        self.checkpoint_all()?;
+        self.dev.flush()?;
+        self.mark_log_clean()?;
+        let orphans = self.has_orphans();
+        let now = self.platform.now();
+        self.update_super(|raw| {
+            put32(
+                raw,
+                sb::INCOMPAT,
+                le32(raw, sb::INCOMPAT) & !incompat::RECOVER,
+            );
+            if !self.journal.has_log && !self.damaged.load(Ordering::Acquire) {
+                put16(raw, sb::STATE, le16(raw, sb::STATE) | sb::STATE_VALID);
+            }
+            put32(raw, sb::WTIME, now.sec as u32);
+            self.put_totals(raw);
+            self.put_orphan_present(raw, orphans);
+        })
+    }
+
+    /// Remounts read-only (after committing everything) or read-write.
+    pub fn remount(&self, read_only: bool) -> Result<()> {
+        if read_only {
+            return self.unmount();
+        }
+        if !self.is_read_only() {
+            return Ok(());
+        }
+        if self.journal.is_aborted() || self.dev.read_only() {
+            return Err(Errno::EROFS);
+        }
+        if self.opts.no_load || self.sb.has(compat::HAS_JOURNAL) != self.journal.has_log {
+            return Err(Errno::EINVAL);
+        }
+        check_features(
+            &self.platform,
+            &self.sb,
+            &MountOptions {
+                read_only: false,
+                ..self.opts.clone()
+            },
+        )?;
+        self.go_live()
+    }
+
+    /// Brings the device to a clean state while mounted (FIFREEZE). The caller holds back all changes until
+    /// [`Fs::thaw`]; those that come all the same give `EROFS`.
+    pub fn freeze(&self) -> Result<()> {
+        self.check_writable()?;
+        self.unmount()
+    }
+
+    /// Ends [`Fs::freeze`].
+    pub fn thaw(&self) -> Result<()> {
+        self.remount(false)
+    }
+
+    /// FITRIM: discards free extents of at least `min_len` bytes in the byte range; returns bytes discarded.
+    pub fn trim(&self, start: u64, len: u64, min_len: u64) -> Result<u64> {
+        self.check_writable()?;
+        let bits = self.sb.block_bits;
+        let from = start >> bits;
+        if from >= self.sb.blocks_count {
+            return Err(Errno::EINVAL);
+        }
+        let to = (start.saturating_add(len) >> bits).min(self.sb.blocks_count);
+        let min = (min_len >> bits).max(1);
+        let min = u32::try_from(min).map_err(|_| Errno::EINVAL)?;
+        // Freed blocks count only once they are free for good.
+        self.commit_running()?;
+        self.trim_blocks(from, to, min)
+    }
+
+    /// Drops up to `blocks` clean cached metadata blocks; returns how many went.
+    pub fn shrink(&self, blocks: usize) -> usize {
+        self.cache.shrink(blocks)
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> Result<Arc<Inode<P>>> {
+        self.iget(crate::ROOT_INO)
+    }
+
+    /// Changes attributes.
+    pub fn set_attr(&self, inode: &Inode<P>, set: &SetAttr) -> Result<()> {
+        let mut st = inode.write();
+        let h = self.start(4)?;
+        if let Some(m) = set.mode {
+            st.mode = (st.mode & crate::layout::mode::S_IFMT) | (m & 0o7777);
+        }
+        st.uid = set.uid.unwrap_or(st.uid);
+        st.gid = set.gid.unwrap_or(st.gid);
+        st.atime = set.atime.unwrap_or(st.atime);
+        st.mtime = set.mtime.unwrap_or(st.mtime);
+        st.ctime = set.ctime.unwrap_or_else(|| self.platform.now());
+        self.store_inode(&h, inode, &mut st, false)
+    }
+
+    /// Sets times in memory only; they reach the disk with the next sync, commit or last iput (atime updates, mtime of
+    /// writes).
+    pub fn touch(&self, inode: &Inode<P>, atime: Option<Timespec>, mtime: Option<Timespec>) {
+        if self.is_read_only() {
+            return;
+        }
+        let mut st = inode.write();
+        st.atime = atime.unwrap_or(st.atime);
+        if let Some(t) = mtime {
+            st.mtime = t;
+            st.ctime = t;
+        }
+        self.mark_lazy(inode, &mut st);
+    }
+}
+
+/// Whether the features allow this mount.
+fn check_features<P: Platform>(platform: &P, sb: &Super, opts: &MountOptions) -> Result<()> {
+    let refuse = |kind: &str, bits: u32, names: &[(u32, &str)], e: Errno| {
+        let list = feature_names(bits, names);
+        platform.log(
+            LogLevel::Error,
+            format_args!("ext4: unsupported {kind}: {list} ({bits:#x})"),
+        );
+        Err(e)
+    };
+    let unknown = sb.incompat & !incompat::SUPPORTED;
+    if unknown != 0 {
+        return refuse("features", unknown, &incompat::NAMES, Errno::EOPNOTSUPP);
+    }
+    if opts.no_load && !opts.read_only {
+        return Err(Errno::EINVAL);
+    }
+    if opts.read_only {
+        return Ok(());
+    }
+    let unknown = sb.ro_compat & !ro_compat::SUPPORTED;
+    if unknown != 0 {
+        let kind = "features for writing";
+        return refuse(kind, unknown, &ro_compat::NAMES, Errno::EROFS);
+    }
+    if sb.is(incompat::MMP) {
+        return refuse(
+            "features for writing",
+            incompat::MMP,
+            &incompat::NAMES,
+            Errno::EROFS,
+        );
+    }
+    if !sb.is(incompat::EXTENTS) {
+        platform.log(
+            LogLevel::Error,
+            format_args!("ext4: writing needs the extent feature"),
+        );
+        return Err(Errno::EROFS);
+    }
+    Ok(())
+}

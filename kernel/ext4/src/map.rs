@@ -1,0 +1,537 @@
+//! From a file's blocks to where they are: reading, delayed allocation, write-back, truncation.
+//!
+//! New data blocks are claimed in memory when write-back starts and entered into bitmap and extent tree in one
+//! transaction after the data is on the device. So what is reachable after a crash was written before, and
+//! one transaction is enough.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::balloc::{Draw, Goal};
+use crate::extent::{Extent, Lookup, MAX_WRITTEN};
+use crate::inode::{Inode, InodeState};
+use crate::journal::Handle;
+use crate::platform::Platform;
+use crate::types::ExtentOrigin;
+use crate::{Errno, Fs, MapState, Mapping, Result, Writeback, WritebackExtent, ZeroRange};
+
+/// Ranges of a sorted map `start → length` that overlap `from..to`.
+fn overlaps(map: &BTreeMap<u32, u32>, from: u32, to: u64) -> Vec<(u32, u32)> {
+    let start = map.range(..=from).next_back().map_or(from, |(&s, _)| s);
+    map.range(start..)
+        .take_while(|&(&s, _)| u64::from(s) < to)
+        .filter(|&(&s, &n)| u64::from(s) + u64::from(n) > u64::from(from))
+        .map(|(&s, &n)| (s, n))
+        .collect()
+}
+
+/// Takes `from..to` out of a map of ranges; returns how many blocks were in it.
+fn subtract(map: &mut BTreeMap<u32, u32>, from: u32, to: u64) -> u32 {
+    let mut gone = 0;
+    for (s, n) in overlaps(map, from, to) {
+        map.remove(&s);
+        let end = u64::from(s) + u64::from(n);
+        if s < from {
+            map.insert(s, from - s);
+        }
+        if end > to {
+            map.insert(to as u32, (end - to) as u32);
+        }
+        gone += (end.min(to) - u64::from(s.max(from))) as u32;
+    }
+    gone
+}
+
+/// Adds a range that overlaps none, joined with its neighbours.
+fn add(map: &mut BTreeMap<u32, u32>, from: u32, len: u32) {
+    let (mut start, mut n) = (from, len);
+    if let Some((&s, &l)) = map.range(..from).next_back()
+        && s + l == from
+    {
+        start = s;
+        n += l;
+    }
+    if let Some(l) = from.checked_add(len).and_then(|e| map.remove(&e)) {
+        n += l;
+    }
+    map.insert(start, n);
+}
+
+impl<P: Platform> Fs<P> {
+    /// What the on-disk map says about `lblk`.
+    pub(crate) fn lookup_block(&self, st: &InodeState, lblk: u32) -> Result<Lookup> {
+        if st.has_extents() {
+            self.ext_lookup(st, lblk)
+        } else {
+            self.ind_lookup(st, lblk)
+        }
+    }
+
+    /// The physical block of a block of metadata (directory, symlink, ...). `EUCLEAN` if there is none.
+    pub(crate) fn meta_block(&self, st: &InodeState, lblk: u32) -> Result<u64> {
+        match self.lookup_block(st, lblk)? {
+            Lookup::Found(e) if !e.unwritten => Ok(e.pblk + u64::from(lblk - e.lblk)),
+            _ => {
+                self.damage(format_args!("hole in a file that must not have any"));
+                Err(Errno::EUCLEAN)
+            }
+        }
+    }
+
+    /// What backs the blocks from `lblk` on: one run of at least 1 and at most `max_len` blocks.
+    pub fn map_blocks(&self, inode: &Inode<P>, lblk: u32, max_len: u32) -> Result<Mapping> {
+        let st = inode.read();
+        self.map_in(&st, lblk, max_len)
+    }
+
+    pub(crate) fn map_in(&self, st: &InodeState, lblk: u32, max_len: u32) -> Result<Mapping> {
+        let max = max_len.clamp(1, u32::MAX - lblk.min(u32::MAX - 1));
+        if st.is_inline() {
+            return Ok(Mapping {
+                lblk,
+                len: max,
+                pblk: 0,
+                state: MapState::Inline,
+            });
+        }
+        match self.lookup_block(st, lblk)? {
+            Lookup::Found(e) => {
+                let off = lblk - e.lblk;
+                Ok(Mapping {
+                    lblk,
+                    len: (e.len - off).min(max),
+                    pblk: e.pblk + u64::from(off),
+                    state: if e.unwritten {
+                        MapState::Unwritten
+                    } else {
+                        MapState::Mapped
+                    },
+                })
+            }
+            Lookup::Hole(next) => {
+                let len = (next - lblk).min(max).max(1);
+                Ok(self.pending_in(st, lblk, len))
+            }
+        }
+    }
+
+    /// The leading run of a hole that is all delayed (or being written), or all not.
+    fn pending_in(&self, st: &InodeState, lblk: u32, len: u32) -> Mapping {
+        let end = u64::from(lblk) + u64::from(len);
+        let flying = st
+            .inflight
+            .range(..end.min(u64::from(u32::MAX)) as u32)
+            .rev()
+            .take_while(|&(&s, &(n, _))| u64::from(s) + u64::from(n) > u64::from(lblk))
+            .map(|(&s, &(n, _))| (s, n));
+        let mut ranges = overlaps(&st.delayed, lblk, end);
+        ranges.extend(flying);
+        ranges.sort_unstable();
+        let hole = |len| Mapping {
+            lblk,
+            len,
+            pblk: 0,
+            state: MapState::Hole,
+        };
+        match ranges.first() {
+            None => hole(len),
+            Some(&(s, _)) if s > lblk => hole(s - lblk),
+            Some(&(s, n)) => {
+                let run = (u64::from(s) + u64::from(n)).min(end) - u64::from(lblk);
+                Mapping {
+                    lblk,
+                    len: run as u32,
+                    pblk: 0,
+                    state: MapState::Delayed,
+                }
+            }
+        }
+    }
+
+    /// First and one past the last block of a byte range. `EFBIG` past the largest file.
+    pub(crate) fn block_range(&self, pos: u64, len: u64) -> Result<(u32, u32)> {
+        let end = pos.checked_add(len).ok_or(Errno::EFBIG)?;
+        if end > self.max_file_size() {
+            return Err(Errno::EFBIG);
+        }
+        let bits = self.sb.block_bits;
+        let last = end.div_ceil(1 << bits);
+        Ok((
+            (pos >> bits) as u32,
+            u32::try_from(last).map_err(|_| Errno::EFBIG)?,
+        ))
+    }
+
+    /// Reserves space for the blocks of the byte range that have none (delayed allocation), and moves inline data
+    /// to a block. `ENOSPC`, `EFBIG`, `EROFS`.
+    pub fn write_begin(&self, inode: &Inode<P>, pos: u64, len: u64) -> Result<()> {
+        self.check_writable()?;
+        let (from, to) = self.block_range(pos, len)?;
+        if inode.read().is_inline() {
+            self.inline_to_block(inode)?;
+        }
+        match self.reserve(inode, from, to) {
+            Err(Errno::ENOSPC) if self.has_pending_frees() => {
+                self.commit_running()?;
+                self.reserve(inode, from, to)
+            }
+            r => r,
+        }
+    }
+
+    fn reserve(&self, inode: &Inode<P>, from: u32, to: u32) -> Result<()> {
+        let mut st = inode.write();
+        if !st.has_extents() && u64::from(to) > st.size.div_ceil(u64::from(self.sb.block_size)) {
+            drop(st);
+            return self.reserve_converted(inode, from, to);
+        }
+        self.reserve_in(&mut st, from, to)
+    }
+
+    /// Converts a block map to extents, then reserves.
+    fn reserve_converted(&self, inode: &Inode<P>, from: u32, to: u32) -> Result<()> {
+        let mut st = inode.write();
+        let h = self.start(self.journal.max_credits())?;
+        self.ensure_extents(&h, inode, &mut st)?;
+        drop(h);
+        self.reserve_in(&mut st, from, to)
+    }
+
+    fn reserve_in(&self, st: &mut InodeState, from: u32, to: u32) -> Result<()> {
+        let mut at = from;
+        while at < to {
+            let m = self.map_in(st, at, to - at)?;
+            if m.state == MapState::Hole {
+                self.promise(m.len)?;
+                add(&mut st.delayed, at, m.len);
+            }
+            at += m.len;
+        }
+        Ok(())
+    }
+
+    /// After bytes were copied to the cache: grows the size to `pos + len` if that is beyond, sets mtime and ctime, all
+    /// in memory.
+    pub fn write_end(&self, inode: &Inode<P>, pos: u64, len: u64) -> Result<()> {
+        self.check_writable()?;
+        let end = pos
+            .checked_add(len)
+            .filter(|&e| e <= self.max_file_size())
+            .ok_or(Errno::EFBIG)?;
+        let now = self.platform.now();
+        let mut st = inode.write();
+        if end > st.size && len > 0 {
+            st.size = end;
+            inode.set_size_hint(end);
+        }
+        st.mtime = now;
+        st.ctime = now;
+        self.mark_lazy(inode, &mut st);
+        Ok(())
+    }
+
+    /// Finds or allocates blocks for `len` logical blocks that are about to be written; the result covers
+    /// all of them, or a leading part (at least one block). `ENOSPC` only where nothing was reserved.
+    pub fn prepare_writeback(&self, inode: &Inode<P>, lblk: u32, len: u32) -> Result<Writeback> {
+        self.check_writable()?;
+        if len == 0 || lblk.checked_add(len).is_none() {
+            return Err(Errno::EINVAL);
+        }
+        let mut wb = Writeback::default();
+        let mut tried = false;
+        let mut at = lblk;
+        let mut st = inode.write();
+        while at < lblk + len {
+            match self.prepare_one(inode, &mut st, at, lblk + len - at) {
+                Ok(e) => {
+                    at += e.len;
+                    wb.extents.push(e);
+                }
+                Err(Errno::ENOSPC) if !tried && self.has_pending_frees() => {
+                    // Blocks freed in the running transaction become free with its commit.
+                    tried = true;
+                    drop(st);
+                    self.commit_running()?;
+                    st = inode.write();
+                }
+                Err(_) if !wb.extents.is_empty() => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(wb)
+    }
+
+    fn prepare_one(
+        &self,
+        inode: &Inode<P>,
+        st: &mut InodeState,
+        lblk: u32,
+        len: u32,
+    ) -> Result<WritebackExtent> {
+        // A block already on its way keeps its place.
+        if let Some((&s, &(n, p))) = st.inflight.range(..=lblk).next_back()
+            && lblk - s < n
+        {
+            let off = lblk - s;
+            let extent = WritebackExtent {
+                lblk,
+                len: (n - off).min(len),
+                pblk: p + u64::from(off),
+                origin: ExtentOrigin::Written,
+            };
+            return Ok(extent);
+        }
+        let m = self.map_in(st, lblk, len)?;
+        let made = |pblk, len, origin| WritebackExtent {
+            lblk,
+            len,
+            pblk,
+            origin,
+        };
+        match m.state {
+            MapState::Mapped => Ok(made(m.pblk, m.len, ExtentOrigin::Written)),
+            MapState::Unwritten => Ok(made(m.pblk, m.len, ExtentOrigin::Unwritten)),
+            MapState::Inline => Err(Errno::EINVAL),
+            MapState::Hole | MapState::Delayed => {
+                if !st.has_extents() {
+                    return Err(Errno::EOPNOTSUPP);
+                }
+                let promised = m.state == MapState::Delayed;
+                let draw = if promised {
+                    Draw::Promised
+                } else {
+                    Draw::Normal
+                };
+                let goal = self.data_goal(inode, st, lblk)?;
+                let (pblk, n) = self.claim(goal, m.len.min(MAX_WRITTEN), draw)?;
+                if promised {
+                    subtract(&mut st.delayed, lblk, u64::from(lblk) + u64::from(n));
+                }
+                st.inflight.insert(lblk, (n, pblk));
+                Ok(made(pblk, n, ExtentOrigin::New))
+            }
+        }
+    }
+
+    /// Where new data should go: behind the file's block before it, or in the inode's group.
+    fn data_goal(&self, inode: &Inode<P>, st: &InodeState, lblk: u32) -> Result<Goal> {
+        if let Some((&s, &(n, p))) = st.inflight.range(..lblk).next_back()
+            && s + n == lblk
+        {
+            return Ok(Goal::Block(p + u64::from(n)));
+        }
+        Ok(match self.ext_goal(st, lblk)? {
+            Some(b) => Goal::Block(b),
+            None => Goal::Group(inode.loc.group),
+        })
+    }
+
+    /// Makes what was written reachable (`ok`), moving the on-disk size, or gives new blocks back.
+    pub fn finish_writeback(&self, inode: &Inode<P>, wb: Writeback, ok: bool) -> Result<()> {
+        let Some(last) = wb.extents.last() else {
+            return Ok(());
+        };
+        let end = (u64::from(last.lblk) + u64::from(last.len)) << self.sb.block_bits;
+        let mut st = inode.write();
+        if !ok {
+            for e in wb.extents.iter().filter(|e| e.origin == ExtentOrigin::New) {
+                self.give_back(&mut st, e);
+            }
+            return Ok(());
+        }
+        let plain = wb.extents.iter().all(|e| e.origin == ExtentOrigin::Written);
+        if plain && st.disk_size >= end.min(st.size) {
+            return Ok(());
+        }
+        let mut left = &wb.extents[..];
+        while !left.is_empty() {
+            // A few extents per handle, so that the credits asked for always do.
+            let (now, later) = left.split_at(left.len().min(8));
+            let r = self.enter_extents(inode, &mut st, now);
+            if let Err(e) = r {
+                for x in left.iter().filter(|x| x.origin == ExtentOrigin::New) {
+                    self.give_back(&mut st, x);
+                }
+                return Err(e);
+            }
+            left = later;
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, st: &mut InodeState, e: &WritebackExtent) {
+        if st.inflight.remove(&e.lblk).is_some() {
+            self.unclaim(e.pblk, e.len);
+        }
+    }
+
+    fn enter_extents(
+        &self,
+        inode: &Inode<P>,
+        st: &mut InodeState,
+        extents: &[WritebackExtent],
+    ) -> Result<()> {
+        let h = self.start(extents.len() * 12 + 8)?;
+        for e in extents {
+            match e.origin {
+                ExtentOrigin::Written => {}
+                ExtentOrigin::Unwritten => self.ext_mark(&h, st, e.lblk, e.len, false)?,
+                ExtentOrigin::New => self.enter_new(&h, st, e)?,
+            }
+        }
+        if let Some(e) = extents.last() {
+            let end = (u64::from(e.lblk) + u64::from(e.len)) << self.sb.block_bits;
+            st.disk_size = st.disk_size.max(end.min(st.size));
+        }
+        self.store_inode(&h, inode, st, true)
+    }
+
+    fn enter_new(&self, h: &Handle<'_, P>, st: &mut InodeState, e: &WritebackExtent) -> Result<()> {
+        if st.inflight.remove(&e.lblk).is_none() {
+            // Cut off by a truncation that did not wait: its blocks were given back there.
+            return Ok(());
+        }
+        let new = Extent {
+            lblk: e.lblk,
+            len: e.len,
+            pblk: e.pblk,
+            unwritten: false,
+        };
+        if let Err(err) = self.ext_insert(h, st, new, Draw::Metadata) {
+            self.unclaim(e.pblk, e.len);
+            return Err(err);
+        }
+        self.enter_claim(h, e.pblk, e.len)?;
+        st.sectors += u64::from(e.len) * u64::from(self.sb.block_size / 512);
+        Ok(())
+    }
+
+    /// Notes that promised blocks got real ones.
+    pub(crate) fn forget_promise(&self, st: &mut InodeState, from: u32, len: u32) {
+        subtract(&mut st.delayed, from, u64::from(from) + u64::from(len));
+    }
+
+    /// Takes back what was promised or claimed for blocks in `from..to` that will not be written.
+    pub(crate) fn drop_pending(&self, st: &mut InodeState, from: u32, to: u64) {
+        let n = subtract(&mut st.delayed, from, to);
+        self.unpromise(n);
+        let flying: Vec<(u32, u32, u64)> = st
+            .inflight
+            .range(from..)
+            .take_while(|&(&s, _)| u64::from(s) < to)
+            .map(|(&s, &(n, p))| (s, n, p))
+            .collect();
+        for (s, n, p) in flying {
+            st.inflight.remove(&s);
+            self.unclaim(p, n);
+        }
+    }
+
+    /// Sets the size. Returns the byte range of the boundary block that the page cache must zero and mark dirty, if any.
+    /// `EFBIG`, `EINVAL` (not a regular file), `EROFS`.
+    pub fn truncate(&self, inode: &Inode<P>, size: u64) -> Result<Option<ZeroRange>> {
+        self.check_writable()?;
+        if size > self.max_file_size() {
+            return Err(Errno::EFBIG);
+        }
+        if inode.read().is_inline() {
+            self.inline_to_block(inode)?;
+        }
+        let mut st = inode.write();
+        if !st.is_regular() {
+            return Err(Errno::EINVAL);
+        }
+        let now = self.platform.now();
+        let old = st.size;
+        st.mtime = now;
+        st.ctime = now;
+        if size >= old {
+            let h = self.start(8)?;
+            st.size = size;
+            st.disk_size = size;
+            self.store_inode(&h, inode, &mut st, true)?;
+            return self.boundary(&st, old, size);
+        }
+        let keep = size.div_ceil(u64::from(self.sb.block_size)) as u32;
+        self.drop_pending(&mut st, keep, 1 << 32);
+        {
+            let h = self.start(8)?;
+            st.size = size;
+            st.disk_size = st.disk_size.min(size);
+            // From here on a crash leads to the rest of the truncation at the next mount.
+            self.orphan_add(&h, inode, &mut st)?;
+            self.store_inode(&h, inode, &mut st, true)?;
+        }
+        self.free_from(inode, &mut st, keep)?;
+        let h = self.start(8)?;
+        self.orphan_remove(&h, inode, &mut st)?;
+        self.store_inode(&h, inode, &mut st, true)?;
+        drop(h);
+        self.boundary(&st, size, old)
+    }
+
+    /// The rest of the block at `at` up to `until`, if that block holds data on disk or in the cache.
+    fn boundary(&self, st: &InodeState, at: u64, until: u64) -> Result<Option<ZeroRange>> {
+        let bs = u64::from(self.sb.block_size);
+        if at.is_multiple_of(bs) || until <= at {
+            return Ok(None);
+        }
+        let m = self.map_in(st, (at / bs) as u32, 1)?;
+        let to = at.next_multiple_of(bs);
+        let backed = matches!(
+            m.state,
+            MapState::Mapped | MapState::Delayed | MapState::Unwritten
+        );
+        Ok(backed.then_some(ZeroRange { from: at, to }))
+    }
+
+    /// Frees all blocks from `from` on, in as many transactions as that takes.
+    pub(crate) fn free_from(&self, inode: &Inode<P>, st: &mut InodeState, from: u32) -> Result<()> {
+        self.free_range(inode, st, from, 1 << 32)
+    }
+
+    /// Frees the blocks in `from..to`, in as many transactions as that takes.
+    pub(crate) fn free_range(
+        &self,
+        inode: &Inode<P>,
+        st: &mut InodeState,
+        from: u32,
+        to: u64,
+    ) -> Result<()> {
+        let metadata = !st.is_regular() || st.flags & crate::layout::iflags::EA_INODE != 0;
+        let sectors = u64::from(self.sb.block_size / 512);
+        loop {
+            let h = self.start(128)?;
+            let done = if st.has_extents() {
+                self.ext_remove(&h, st, from, to, &mut |st, e| {
+                    st.sectors = st.sectors.saturating_sub(u64::from(e.len) * sectors);
+                    self.free_blocks(&h, e.pblk, e.len, metadata)
+                })?
+            } else {
+                self.ind_remove(&h, st, from, metadata)?
+            };
+            self.store_inode(&h, inode, st, true)?;
+            if done {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        let mut m = BTreeMap::new();
+        add(&mut m, 10, 5);
+        add(&mut m, 15, 5);
+        add(&mut m, 5, 5);
+        assert_eq!(m.iter().collect::<Vec<_>>(), [(&5, &15)]);
+        assert_eq!(subtract(&mut m, 8, 12), 4);
+        assert_eq!(m.iter().collect::<Vec<_>>(), [(&5, &3), (&12, &8)]);
+        assert_eq!(subtract(&mut m, 0, 1 << 32), 11);
+        assert!(m.is_empty());
+    }
+}
