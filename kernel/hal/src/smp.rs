@@ -2,7 +2,7 @@
 //!
 //! A CPU begins in real mode in a page of low memory, where the code below is copied to; it finds
 //! the stack of its idle task in the same page, takes the way of the boot CPU into long mode on the
-//! boot page tables, and ends in [`start`]. The CPUs pass the page one after the other and then set
+//! boot page tables, changes to the kernel's own, and ends in [`start`]. The CPUs pass the page one after the other and then set
 //! themselves up at the same time.
 
 use alloc::boxed::Box;
@@ -35,6 +35,7 @@ unsafe extern "C" {
     static keel_trampoline_end: u8;
     static keel_trampoline_stack: u8;
     static keel_trampoline_block: u8;
+    static keel_trampoline_table: u8;
 }
 
 /// How many CPUs the command line allows: `nosmp` and `maxcpus=0` mean one.
@@ -89,6 +90,7 @@ fn start_one(apic_id: u32, id: usize) -> bool {
     };
     set_word(&raw const keel_trampoline_stack, idle.stack_top());
     set_word(&raw const keel_trampoline_block, ptr::from_ref(block).addr());
+    set_word(&raw const keel_trampoline_table, paging::kernel_cr3() as usize);
     fence(Ordering::SeqCst);
     let before = PASSED.load(Ordering::Acquire);
     apic::send_init(apic_id);
@@ -105,12 +107,10 @@ fn start_one(apic_id: u32, id: usize) -> bool {
     false
 }
 
-/// The first Rust code of another CPU: on the stack of its idle task, in the boot page tables,
-/// interrupts off.
+/// The first Rust code of another CPU: on the stack of its idle task, interrupts off.
 extern "C" fn start(block: &'static local::CpuLocal) -> ! {
     local::install(block);
     PASSED.fetch_add(1, Ordering::Release);
-    cpu::setup::load_cr3(paging::kernel_cr3());
     trap::load_current();
     gdt::load_current();
     cpu::setup::init_current();
@@ -144,7 +144,8 @@ keel_trampoline:
     cld
     xor ax, ax
     mov ds, ax
-    lgdtd [{base} + trampoline_gdt_pointer - keel_trampoline]
+    .byte 0x66, 0x0f, 0x01, 0x16    /* lgdtd [disp16] */
+    .short {base} + trampoline_gdt_pointer - keel_trampoline
     mov eax, 0x11               /* PE, ET */
     mov cr0, eax
     /* far jump to 32-bit code */
@@ -169,8 +170,8 @@ trampoline32:
     mov ebx, offset keel_long_mode + {to_phys}
     call ebx
     push 0x08
-    mov eax, {base} + trampoline64 - keel_trampoline
-    push eax
+    .byte 0x68                  /* push imm32 */
+    .long {base} + trampoline64 - keel_trampoline
     retf
 .code64
 trampoline64:
@@ -180,21 +181,30 @@ trampoline64:
     mov ss, eax
     mov fs, eax
     mov gs, eax
-    mov rsp, [rip + keel_trampoline_stack]
+    mov rcx, [rip + keel_trampoline_stack]
     mov rdi, [rip + keel_trampoline_block]
-    xor ebp, ebp
-    push rbp
-    mov rax, offset {start}
+    mov rdx, [rip + keel_trampoline_table]
+    mov rax, offset trampoline_high
     jmp rax
 .balign 8
 .global keel_trampoline_stack
 keel_trampoline_stack: .quad 0
 .global keel_trampoline_block
 keel_trampoline_block: .quad 0
+.global keel_trampoline_table
+keel_trampoline_table: .quad 0
 .global keel_trampoline_end
 keel_trampoline_end:
+
+/* At the linked address: the kernel's own tables map this, and the stack. */
 .text
 .code64
+trampoline_high:
+    mov cr3, rdx
+    mov rsp, rcx
+    xor ebp, ebp
+    push rbp
+    jmp {start}
 "#,
     base = const TRAMPOLINE,
     to_phys = const KERNEL_BASE.wrapping_neg(),

@@ -167,9 +167,10 @@ no_long_mode_text:
 
 .code64
 keel_entry64:
-    mov rax, offset 7f          /* to the linked address */
+    mov rax, offset keel_entry_high /* to the linked address */
     jmp rax
-7:  xor eax, eax
+keel_entry_high:
+    xor eax, eax
     mov ds, eax
     mov es, eax
     mov ss, eax

@@ -103,9 +103,3 @@ pub(crate) fn init_current() {
         asm!("mov dr7, {}", in(reg) 0x400u64, options(nomem, nostack, preserves_flags));
     }
 }
-
-/// Loads the kernel's own page table on a CPU that starts.
-pub(crate) fn load_cr3(table: u64) {
-    // SAFETY: the table maps the kernel as the boot tables do, with fewer rights.
-    unsafe { asm!("mov cr3, {}", in(reg) table, options(nostack, preserves_flags)) };
-}
