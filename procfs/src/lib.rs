@@ -31,6 +31,7 @@ pub mod text;
 mod tree;
 
 pub use handle::Handle;
+pub use keel_abi::{Errno, Result};
 pub use node::{Attr, DirEntry, FileType, Magic, Node, Stream};
 pub use source::*;
 pub use text::Text;

@@ -240,10 +240,17 @@ pub struct Interrupts {
     pub cpus: Vec<u32>,
     /// The numbered lines, ascending.
     pub lines: Vec<IrqLine>,
-    /// The architecture's own lines: short name, counts, description.
-    pub arch: Vec<(&'static str, Vec<u64>, &'static str)>,
-    /// Lines with a single sum, e.g. `ERR` and `MIS`.
-    pub totals: Vec<(&'static str, u64)>,
+    /// The architecture's own lines, each with its short name.
+    pub arch: Vec<(&'static str, ArchIrq)>,
+}
+
+/// A line of the architecture's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArchIrq {
+    /// A count for each CPU, and what it is.
+    PerCpu(Vec<u64>, &'static str),
+    /// One sum, e.g. of `ERR` and `MIS`.
+    Total(u64),
 }
 
 /// One numbered interrupt.

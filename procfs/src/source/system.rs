@@ -275,7 +275,12 @@ pub trait System: Send + Sync {
         Err(Errno::EOPNOTSUPP)
     }
 
-    /// `/proc/schedstat`: appends the text.
+    /// A write to `/proc/pressure/*`: `some|full STALL WINDOW` in microseconds, for poll(2) on the open file.
+    fn pressure_trigger(&self, _resource: PressureResource, _trigger: &[u8]) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// `/proc/schedstat`.
     fn schedstat(&self) -> SchedStat {
         SchedStat::default()
     }
@@ -343,6 +348,16 @@ pub trait System: Send + Sync {
     /// The affinity and counts of interrupt `irq`. Errors: `ENOENT`.
     fn irq(&self, _irq: u32) -> Result<IrqInfo> {
         Err(Errno::ENOENT)
+    }
+
+    /// `/proc/irq/default_smp_affinity`: where new interrupts may go.
+    fn default_irq_affinity(&self) -> Bitmap {
+        Bitmap::default()
+    }
+
+    /// A write to `/proc/irq/default_smp_affinity`.
+    fn set_default_irq_affinity(&self, _cpus: &Bitmap) -> Result<()> {
+        Err(Errno::EIO)
     }
 
     /// A write to `/proc/irq/N/smp_affinity` or `smp_affinity_list`.

@@ -18,6 +18,19 @@ use crate::text::Text;
 pub use table::Ctl;
 use table::{ROWS, Row, Shape};
 
+impl Ctl {
+    /// All of them, sorted by path.
+    pub fn all() -> impl Iterator<Item = Ctl> {
+        ROWS.iter().map(|row| row.ctl)
+    }
+
+    /// Whether the value is a line of text, not numbers.
+    pub fn is_text(self) -> bool {
+        ROWS.iter()
+            .any(|row| row.ctl == self && matches!(row.shape, Shape::Line(_)))
+    }
+}
+
 /// Longest interface name, terminator included (`IFNAMSIZ`).
 const NAME_SIZE: usize = 16;
 

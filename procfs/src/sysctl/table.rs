@@ -38,6 +38,13 @@ macro_rules! sysctls {
             $(#[doc = concat!("`", $path, "`")] $name,)*
         }
 
+        impl Ctl {
+            /// The path below `/proc/sys`.
+            pub const fn path(self) -> &'static str {
+                match self { $(Ctl::$name => $path,)* }
+            }
+        }
+
         /// All rows, sorted by path.
         pub(crate) static ROWS: &[Row] =
             &[$(Row { ctl: Ctl::$name, path: $path, perm: $perm, shape: $shape },)*];
@@ -326,7 +333,6 @@ sysctls! {
     VmPanicOnOom = "vm/panic_on_oom", 0o644, Ints(1, 0, 2);
     VmPercpuPagelistHighFraction = "vm/percpu_pagelist_high_fraction", 0o644, Ints(1, 0, 2_147_483_647);
     VmStatInterval = "vm/stat_interval", 0o644, INT;
-    VmStatRefresh = "vm/stat_refresh", 0o600, INT;
     VmSwappiness = "vm/swappiness", 0o644, Ints(1, 0, 200);
     VmUnprivilegedUserfaultfd = "vm/unprivileged_userfaultfd", 0o644, Ints(1, 0, 1);
     VmUserReserveKbytes = "vm/user_reserve_kbytes", 0o644, ULONG;

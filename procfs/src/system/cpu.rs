@@ -209,6 +209,18 @@ pub(crate) fn read_pressure_memory(sys: &dyn System, out: &mut Text) -> Result<(
     pressure(&sys.pressure(PressureResource::Memory)?, out)
 }
 
+pub(crate) fn write_pressure_cpu(sys: &dyn System, data: &[u8]) -> Result<()> {
+    sys.pressure_trigger(PressureResource::Cpu, data)
+}
+
+pub(crate) fn write_pressure_io(sys: &dyn System, data: &[u8]) -> Result<()> {
+    sys.pressure_trigger(PressureResource::Io, data)
+}
+
+pub(crate) fn write_pressure_memory(sys: &dyn System, data: &[u8]) -> Result<()> {
+    sys.pressure_trigger(PressureResource::Memory, data)
+}
+
 /// One file of proc_pressure(5).
 pub fn pressure(p: &Pressure, out: &mut Text) -> Result<()> {
     for (kind, average, total) in [

@@ -4,7 +4,7 @@ use keel_abi::{Errno, Result};
 
 use crate::bitmap::Bitmap;
 use crate::put;
-use crate::source::{Interrupts, IrqInfo, SoftIrqs, System};
+use crate::source::{ArchIrq, Interrupts, IrqInfo, SoftIrqs, System};
 use crate::text::{Text, trim, unsigned};
 
 /// Names of the softirqs, in the order of the counts.
@@ -39,16 +39,19 @@ pub fn interrupts(i: &Interrupts, out: &mut Text) -> Result<()> {
         }
         out.str("\n")?;
     }
-    for (name, counts, text) in &i.arch {
+    for (name, line) in &i.arch {
         put!(out, "{name:>width$}:")?;
-        counts
-            .iter()
-            .try_for_each(|count| put!(out, " {count:10}"))?;
-        put!(out, "  {text}\n")?;
+        match line {
+            ArchIrq::PerCpu(counts, text) => {
+                counts
+                    .iter()
+                    .try_for_each(|count| put!(out, " {count:10}"))?;
+                put!(out, "   {text}\n")?;
+            }
+            ArchIrq::Total(count) => put!(out, " {count:10}\n")?,
+        }
     }
-    i.totals
-        .iter()
-        .try_for_each(|(name, count)| put!(out, "{name:>width$}: {count:10}\n"))
+    Ok(())
 }
 
 pub(crate) fn read_softirqs(sys: &dyn System, out: &mut Text) -> Result<()> {
@@ -98,10 +101,12 @@ pub(crate) fn irq_spurious(irq: &IrqInfo, out: &mut Text) -> Result<()> {
     )
 }
 
-/// All CPUs: new interrupts may go anywhere.
 pub(crate) fn read_default_affinity(sys: &dyn System, out: &mut Text) -> Result<()> {
-    let cpus = u32::try_from(sys.interrupts().cpus.len()).unwrap_or(u32::MAX);
-    put!(out, "{}\n", Bitmap::first(cpus, cpus).hex())
+    put!(out, "{}\n", sys.default_irq_affinity().hex())
+}
+
+pub(crate) fn write_default_affinity(sys: &dyn System, data: &[u8]) -> Result<()> {
+    sys.set_default_irq_affinity(&parse_hex(trim(data))?)
 }
 
 pub(crate) fn write_affinity(sys: &dyn System, irq: u32, data: &[u8]) -> Result<()> {

@@ -99,18 +99,12 @@ pub(crate) fn read_tty_drivers(sys: &dyn System, out: &mut Text) -> Result<()> {
 
 /// One line of `/proc/tty/drivers`.
 pub fn tty_driver(d: &TtyDriver, out: &mut Text) -> Result<()> {
-    put!(out, "{:<20} {:<15}{:4} ", d.driver, d.node, d.major)?;
+    put!(out, "{:<20} {:<13} {:3} ", d.driver, d.node, d.major)?;
     let (first, last) = d.minors;
     if first == last {
         put!(out, "{first:7} {}\n", d.kind)
     } else {
-        let digits = last.checked_ilog10().unwrap_or(0) as usize + 1;
-        put!(
-            out,
-            "{first:>width$}-{last} {}\n",
-            d.kind,
-            width = 6usize.saturating_sub(digits)
-        )
+        put!(out, "{first}-{last} {}\n", d.kind)
     }
 }
 

@@ -46,12 +46,7 @@ pub(crate) fn line(
         LockKind::Lease => "LEASE  ACTIVE    ",
         LockKind::LeaseBreaking => "LEASE  BREAKING  ",
     })?;
-    put!(
-        out,
-        "{} {} ",
-        if l.write { "WRITE" } else { "READ " },
-        l.pid
-    )?;
+    put!(out, "{} {} ", if l.write { "WRITE" } else { "READ" }, l.pid)?;
     put!(out, "{:02x}:{:02x}:{} ", l.dev.major, l.dev.minor, l.ino)?;
     match (l.kind, l.end) {
         (LockKind::Flock, _) => out.str("0 EOF\n"),

@@ -94,13 +94,13 @@ static BUS_INPUT: &[Entry] = &[Entry::sys("devices", 0o444, lists::read_input_de
 static DRIVER: &[Entry] = &[Entry::sys("rtc", 0o444, lists::read_rtc).needs(Features::RTC)];
 
 static TTY: &[Entry] = &[
-    Entry::dir("driver", TTY_DRIVER),
+    Entry::other("driver", 0o500, Kind::Dir(TTY_DRIVER)),
     Entry::sys("drivers", 0o444, lists::read_tty_drivers),
     Entry::dir("ldisc", &[]),
     Entry::sys("ldiscs", 0o444, lists::read_tty_ldiscs),
 ];
 
-static TTY_DRIVER: &[Entry] = &[Entry::sys("serial", 0o400, lists::read_serial)];
+static TTY_DRIVER: &[Entry] = &[Entry::sys("serial", 0o444, lists::read_serial)];
 
 static SYSVIPC: &[Entry] = &[
     Entry::sys("msg", 0o444, ipc::read_msg),
@@ -109,24 +109,27 @@ static SYSVIPC: &[Entry] = &[
 ];
 
 static PRESSURE: &[Entry] = &[
-    Entry::sys("cpu", 0o444, cpu::read_pressure_cpu),
-    Entry::sys("io", 0o444, cpu::read_pressure_io),
-    Entry::sys("memory", 0o444, cpu::read_pressure_memory),
+    Entry::sys("cpu", 0o666, cpu::read_pressure_cpu).writes(cpu::write_pressure_cpu),
+    Entry::sys("io", 0o666, cpu::read_pressure_io).writes(cpu::write_pressure_io),
+    Entry::sys("memory", 0o666, cpu::read_pressure_memory).writes(cpu::write_pressure_memory),
 ];
 
 /// What stands in `/proc/irq` beside the numbers.
 pub(crate) static IRQ_COMMON: &[Entry] = &[Entry::sys(
     "default_smp_affinity",
-    0o444,
+    0o644,
     interrupts::read_default_affinity,
-)];
+)
+.writes(interrupts::write_default_affinity)];
+
+type IrqWrite = fn(&dyn System, u32, &[u8]) -> Result<()>;
 
 /// A file of `/proc/irq/N`.
 pub(crate) struct IrqEntry {
     pub name: &'static str,
     pub perm: u16,
     pub read: fn(&IrqInfo, &mut Text) -> Result<()>,
-    pub write: Option<fn(&dyn System, u32, &[u8]) -> Result<()>>,
+    pub write: Option<IrqWrite>,
 }
 
 /// The files of `/proc/irq/N`.
