@@ -129,14 +129,11 @@ impl Attrs {
     }
 
     /// One line made from a value (0444).
-    pub fn value<V: Display>(
+    pub fn value<V: Display + 'static>(
         self,
         path: impl Into<String>,
         value: impl Fn() -> V + Send + Sync + 'static,
-    ) -> Self
-    where
-        V: 'static,
-    {
+    ) -> Self {
         self.add(path, 0o444, Content::Text(Arc::new(Value(value))))
     }
 

@@ -226,10 +226,10 @@ impl Registry {
                 let dir = self.class(class)?;
                 self.add_link(id, "subsystem", dir)?;
                 self.link_from(id, dir, name)?;
-                if let Some(parent) = device.parent {
-                    if !self.devices.get(&parent).is_some_and(|record| record.class) {
-                        self.add_link(id, "device", parent)?;
-                    }
+                let below_own_kind =
+                    |parent: &Id| self.devices.get(parent).is_some_and(|record| record.class);
+                if let Some(parent) = device.parent.filter(|parent| !below_own_kind(parent)) {
+                    self.add_link(id, "device", parent)?;
                 }
             }
             Subsystem::Bus(bus) => {
