@@ -1,7 +1,6 @@
 //! Links with the machine layer's linker script.
 
 fn main() {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../keel.ld");
-    println!("cargo:rerun-if-changed={script}");
-    println!("cargo:rustc-link-arg-bins=-T{script}");
+    println!("cargo:rustc-link-arg-bins=-T{}/../keel.ld", env!("CARGO_MANIFEST_DIR"));
+    println!("cargo:rerun-if-changed=../keel.ld");
 }

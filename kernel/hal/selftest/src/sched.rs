@@ -1,86 +1,115 @@
-//! The least scheduler that the tests need: one queue for all CPUs, woken round robin, a tick of
-//! 10 ms, and sleeps by a list of deadlines that every tick looks through.
+//! The smallest scheduler, and helpers to run things in tasks.
 
-use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use keel_hal::{EnqueueFlags, Hooks, SleepMode, Task, cpu, sync::IrqLock, task, time};
+use keel_hal::sync::{Completion, IrqLock};
+use keel_hal::task::{self, Task};
+use keel_hal::{EnqueueFlags, Hooks, cpu, early_println, set_hooks, time};
 
-const TICK: u64 = 10_000_000;
+const CPUS: usize = 64;
 
-pub struct Sched;
+static QUEUES: [IrqLock<VecDeque<Arc<Task>>>; CPUS] =
+    [const { IrqLock::new(VecDeque::new()) }; CPUS];
+static TIMERS: IrqLock<Vec<(u64, Arc<Task>)>> = IrqLock::new(Vec::new());
+static NEXT_CPU: AtomicUsize = AtomicUsize::new(0);
 
-static QUEUE: IrqLock<VecDeque<Arc<Task>>> = IrqLock::new(VecDeque::new());
-static SLEEPERS: IrqLock<Vec<(u64, Arc<Task>)>> = IrqLock::new(Vec::new());
-static NEXT: AtomicUsize = AtomicUsize::new(0);
-/// Timer interrupts of all CPUs.
-pub static TICKS: AtomicUsize = AtomicUsize::new(0);
+struct Fifo;
 
-impl Hooks for Sched {
+impl Hooks for Fifo {
     fn page_fault_in_user_copy(&self, addr: usize, write: bool) -> bool {
-        crate::user::fault(addr, write)
+        crate::mm::fault(addr, write)
     }
 
-    fn enqueue(&self, task: Arc<Task>, _flags: EnqueueFlags) {
-        let cpu = NEXT.fetch_add(1, Ordering::Relaxed) % cpu::count();
-        QUEUE.lock().push_back(task);
+    fn enqueue(&self, task: Arc<Task>, flags: EnqueueFlags) {
+        let cpu = if flags.contains(EnqueueFlags::NEW) {
+            NEXT_CPU.fetch_add(1, Ordering::Relaxed) % cpu::count()
+        } else {
+            task.cpu()
+        };
+        task.set_cpu(cpu);
+        QUEUES[cpu].lock().push_back(task);
         cpu::set_need_resched(cpu);
     }
 
     fn pick_next(&self, prev: &Arc<Task>, prev_runnable: bool) -> Arc<Task> {
-        let mut queue = QUEUE.lock();
+        let me = cpu::id();
+        let mut queue = QUEUES[me].lock();
         if prev_runnable && !prev.is_idle() {
             queue.push_back(Arc::clone(prev));
         }
-        let next = queue.pop_front().unwrap_or_else(|| task::idle(cpu::id()));
-        let more = !queue.is_empty() || !SLEEPERS.lock().is_empty();
-        time::set_deadline(if more || !next.is_idle() {
-            time::now() + TICK
-        } else {
-            u64::MAX
-        });
-        next
+        queue.pop_front().unwrap_or_else(|| task::idle(me))
     }
 
     fn timer_interrupt(&self) {
-        TICKS.fetch_add(1, Ordering::Relaxed);
         let now = time::now();
         let mut due = Vec::new();
-        SLEEPERS.lock().retain(|(deadline, task)| {
-            if *deadline <= now {
+        let mut timers = TIMERS.lock();
+        timers.retain(|(at, task)| {
+            if *at <= now {
                 due.push(Arc::clone(task));
             }
-            *deadline > now
+            *at > now
         });
-        for task in due {
+        arm(&timers);
+        drop(timers);
+        due.iter().for_each(|task| {
             task.wake();
-        }
-        cpu::set_need_resched(cpu::id());
+        });
     }
 
     fn schedule_timeout(&self, deadline_ns: u64) {
-        let me = Arc::clone(&task::current());
-        let id = me.id();
-        SLEEPERS.lock().push((deadline_ns, me));
+        let current = task::current();
+        let mut timers = TIMERS.lock();
+        timers.push((deadline_ns, Arc::clone(&current)));
+        arm(&timers);
+        drop(timers);
         task::schedule();
-        SLEEPERS.lock().retain(|(_, task)| task.id() != id);
+        TIMERS.lock().retain(|(_, task)| !Arc::ptr_eq(task, &current));
     }
 
-    fn fatal(&self, _message: &str) {}
+    fn fatal(&self, message: &str) {
+        early_println!("{message}");
+    }
 }
 
-/// Starts a task.
-pub fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> Arc<Task> {
-    let task = Task::new(name, Arc::new(()), alloc::boxed::Box::new(f)).expect("memory");
+fn arm(timers: &[(u64, Arc<Task>)]) {
+    time::set_deadline(timers.iter().map(|(at, _)| *at).min().unwrap_or(u64::MAX));
+}
+
+/// Registers the scheduler and starts the RCU worker.
+pub fn init() {
+    set_hooks(&Fifo);
+    spawn("rcu", || keel_hal::sync::rcu::run_worker());
+}
+
+/// Runs `f` in a new task.
+pub fn spawn(name: &str, f: impl FnOnce() + Send + 'static) {
+    let task = Task::new(name, Arc::new(()), Box::new(f)).expect("no memory for a task");
     task.wake();
-    task
 }
 
-/// Sleeps for `ns`.
-pub fn sleep(ns: u64) {
-    let deadline = time::now() + ns;
-    while time::now() < deadline {
-        task::prepare_sleep(SleepMode::Uninterruptible);
-        Sched.schedule_timeout(deadline);
+/// Runs `f(i)` for each `i < n` in tasks of their own, and waits for all.
+pub fn in_parallel(n: usize, f: impl Fn(usize) + Send + Sync + 'static) {
+    let f = Arc::new(f);
+    let done = Arc::new(Completion::new());
+    for i in 0..n {
+        let (f, done) = (Arc::clone(&f), Arc::clone(&done));
+        spawn("worker", move || {
+            f(i);
+            done.complete();
+        });
     }
+    for _ in 0..n {
+        done.wait();
+    }
+}
+
+/// Sleeps for `ns` nanoseconds.
+pub fn sleep(ns: u64) {
+    let until = time::now() + ns;
+    let _ = Completion::new().wait_until(keel_hal::SleepMode::Uninterruptible, Some(until));
 }

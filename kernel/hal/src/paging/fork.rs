@@ -63,19 +63,24 @@ impl PageTable {
             // One piece lies in one leaf table on either side.
             let stop = piece_end(from, end);
             let step = (stop - from).min(piece_end(to, usize::MAX) - to);
-            if let Slot::Nothing(gap) = self.peek(from) {
+            // A huge page is moved as small pages; the mapping may become huge again by a fault.
+            if let Some(gap) = self.split_at(from) {
                 let next = (from & !(gap - 1)).saturating_add(gap).min(end);
                 to += next - from;
                 from = next;
                 continue;
             }
-            // A huge page is moved as small pages; the mapping may become huge again by a fault.
-            self.split_at(from);
             self.make_leaf(to)?;
             let mut gather = Gather::new(self);
-            if let Slot::Small(table, _) = self.lock_leaf(from) {
-                moved.take(table, from, step, &mut gather);
-                table.unlock();
+            match self.lock_leaf(from) {
+                Slot::Small(table, _) => {
+                    moved.take(table, from, step, &mut gather);
+                    table.unlock();
+                }
+                // Changed since, by somebody whom the caller should have kept out: as if nothing
+                // had been there.
+                Slot::Huge(third, _) => third.unlock(),
+                Slot::Nothing(_) => {}
             }
             // Only after this can nobody mark the old entries dirty any more.
             gather.flush();
@@ -101,20 +106,17 @@ impl PageTable {
         Ok(())
     }
 
-    fn peek(&self, va: usize) -> Slot {
-        let slot = self.lock_leaf(va);
-        match slot {
-            Slot::Nothing(_) => {}
-            Slot::Small(table, _) | Slot::Huge(table, _) => table.unlock(),
+    /// Splits a huge page at `va`; if nothing goes down there at all, returns the size of the gap.
+    fn split_at(&self, va: usize) -> Option<usize> {
+        match self.lock_leaf(va) {
+            Slot::Nothing(gap) => return Some(gap),
+            Slot::Small(table, _) => table.unlock(),
+            Slot::Huge(third, at) => {
+                split_huge(third, at);
+                third.unlock();
+            }
         }
-        slot
-    }
-
-    fn split_at(&self, va: usize) {
-        if let Slot::Huge(third, at) = self.lock_leaf(va) {
-            split_huge(third, at);
-            third.unlock();
-        }
+        None
     }
 }
 
