@@ -51,6 +51,10 @@ fn build_tree(root: &Path) {
     }
     std::fs::write(root.join(std::ffi::OsStr::from_bytes(b"caf\xe9")), b"latin").unwrap();
     std::fs::set_permissions(root.join("hello"), std::fs::Permissions::from_mode(0o4711)).unwrap();
+}
+
+/// A file with holes. Not for inline_data: mke2fs 1.47 cuts such files short there.
+fn build_sparse(root: &Path) {
     let sparse = std::fs::File::create(root.join("sparse")).unwrap();
     sparse.set_len(5_000_000).unwrap();
     std::os::unix::fs::FileExt::write_at(&sparse, b"middle", 2_500_000).unwrap();
@@ -100,6 +104,9 @@ fn reads_what_mke2fs_wrote() {
         let t = TempDir::new(name);
         let src = t.path("src");
         build_tree(&src);
+        if name != "full" {
+            build_sparse(&src);
+        }
         let img = t.path("img");
         let mut args = args.to_vec();
         let src_arg = src.to_str().unwrap();
