@@ -10,6 +10,7 @@
 extern crate alloc;
 
 mod bench;
+mod cpu;
 mod mm;
 mod sched;
 mod stress;
@@ -40,6 +41,7 @@ impl Runner {
 fn main() -> ! {
     sched::init();
     let mut runner = Runner { passed: 0, failed: 0 };
+    cpu::run(&mut runner);
     mm::run(&mut runner);
     stress::run(&mut runner);
     bench::run();

@@ -87,9 +87,10 @@ pub fn init() {
 }
 
 /// Runs `f` in a new task.
-pub fn spawn(name: &str, f: impl FnOnce() + Send + 'static) {
+pub fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> Arc<Task> {
     let task = Task::new(name, Arc::new(()), Box::new(f)).expect("no memory for a task");
     task.wake();
+    task
 }
 
 /// Runs `f(i)` for each `i < n` in tasks of their own, and waits for all.
