@@ -2,18 +2,24 @@
 
 mod fs;
 mod mem;
+mod misc;
+mod mount;
 mod poll;
 mod ipc;
 mod process;
+mod procfs;
+mod sched;
 mod signal;
 mod time;
+mod trace;
+mod tty;
 
 use crate::harness::Case;
 
 /// The groups of one family.
 pub type Family = &'static [&'static [Case]];
 
-const FAMILIES: &[Family] = &[fs::GROUPS, poll::GROUPS, mem::GROUPS, process::GROUPS, signal::GROUPS, time::GROUPS, ipc::GROUPS];
+const FAMILIES: &[Family] = &[fs::GROUPS, poll::GROUPS, mem::GROUPS, process::GROUPS, signal::GROUPS, time::GROUPS, ipc::GROUPS, sched::GROUPS, tty::GROUPS, trace::GROUPS, mount::GROUPS, misc::GROUPS, procfs::GROUPS];
 
 /// Every case, in a fixed order.
 pub fn all() -> impl Iterator<Item = &'static Case> {
