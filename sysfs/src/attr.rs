@@ -128,6 +128,20 @@ impl Attrs {
         }
     }
 
+    /// A text that never changes, though its permissions (0644) say that it could: writing it is `EIO`.
+    pub fn fixed_writable(self, path: impl Into<String>, value: impl Display) -> Self {
+        let mut attrs = self.fixed(path, value);
+        if let Some((_, perm, _)) = attrs.list.last_mut() {
+            *perm = 0o644;
+        }
+        attrs
+    }
+
+    /// No text at all (0444).
+    pub fn empty(self, path: impl Into<String>) -> Self {
+        self.show(path, |_| Ok(()))
+    }
+
     /// One line made from a value (0444).
     pub fn value<V: Display + 'static>(
         self,

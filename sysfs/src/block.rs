@@ -51,6 +51,7 @@ pub enum QueueSetting {
     IoStats,
     AddRandom,
     RqAffinity,
+    StableWrites,
     MaxSectorsKb,
     DiscardMaxBytes,
     /// 1 for `write back`.
@@ -79,6 +80,7 @@ pub struct Queue {
     pub iostats: bool,
     pub add_random: bool,
     pub rq_affinity: u32,
+    pub stable_writes: bool,
     pub discard_granularity: u32,
     pub discard_max_bytes: u64,
     pub discard_max_hw_bytes: u64,
@@ -108,6 +110,7 @@ impl Default for Queue {
             iostats: true,
             add_random: false,
             rq_affinity: 1,
+            stable_writes: false,
             discard_granularity: 0,
             discard_max_bytes: 0,
             discard_max_hw_bytes: 0,
@@ -127,10 +130,14 @@ pub struct Disk {
     pub dev: DevNo,
     /// The device that drives it; `None` for a virtual disk.
     pub parent: Option<Id>,
-    /// How many numbers it has for partitions, itself included; 1 if it cannot be partitioned.
+    /// How many numbers of its own it has, for itself and its partitions.
     pub minors: u32,
+    /// Whether it may have partitions, beyond its own numbers if need be.
+    pub partitioned: bool,
     /// Whether the medium can be taken out.
     pub removable: bool,
+    /// Events that it announces, e.g. `media_change`; empty for most.
+    pub events: &'static str,
     /// Number of the disk since boot, from 1.
     pub diskseq: u64,
     /// What the driver adds, e.g. `serial` and `cache_type` of virtio.
@@ -219,13 +226,11 @@ impl Registry {
             .fixed("range", disk.minors)
             .fixed(
                 "ext_range",
-                if disk.minors > 1 { MAX_PARTITIONS } else { 1 },
+                if disk.partitioned { MAX_PARTITIONS } else { 1 },
             )
             .fixed("capability", capability)
             .fixed("diskseq", disk.diskseq)
-            .fixed("events", "")
-            .fixed("events_async", "")
-            .fixed("events_poll_msecs", -1)
+            .with(events(disk.events))
             .with(queue(&source))
             .with(disk.attrs);
         let id = self.add_device(device)?;
@@ -267,6 +272,23 @@ impl Registry {
     }
 }
 
+/// Media events. Without any, there is nothing to poll for.
+fn events(names: &'static str) -> Attrs {
+    let attrs = if names.is_empty() {
+        Attrs::new().empty("events")
+    } else {
+        Attrs::new().fixed("events", names)
+    };
+    attrs.empty("events_async").show_store(
+        "events_poll_msecs",
+        |out| out.str("-1\n"),
+        |data| match keel_procfs::text::number(data)? {
+            -1.. => Err(Errno::ENODEV),
+            _ => Err(Errno::EINVAL),
+        },
+    )
+}
+
 /// A disk as what it has in common with a partition.
 struct AsBlock(Arc<dyn DiskSource>);
 
@@ -291,7 +313,7 @@ impl BlockSource for AsBlock {
 type Read = fn(&Queue) -> u64;
 
 /// Values that only tell.
-const READ_ONLY: [(&str, Read); 26] = [
+const READ_ONLY: [(&str, Read); 23] = [
     ("logical_block_size", |q| q.logical_block_size.into()),
     ("hw_sector_size", |q| q.logical_block_size.into()),
     ("physical_block_size", |q| q.physical_block_size.into()),
@@ -302,8 +324,6 @@ const READ_ONLY: [(&str, Read); 26] = [
     ("max_segment_size", |q| q.max_segment_size.into()),
     ("max_integrity_segments", |_| 0),
     ("max_discard_segments", |q| q.max_discard_segments.into()),
-    ("max_open_zones", |_| 0),
-    ("max_active_zones", |_| 0),
     ("nr_zones", |_| 0),
     ("chunk_sectors", |_| 0),
     ("dax", |_| 0),
@@ -317,11 +337,13 @@ const READ_ONLY: [(&str, Read); 26] = [
     ("write_zeroes_max_bytes", |q| q.write_zeroes_max_bytes),
     ("zone_append_max_bytes", |_| 0),
     ("zone_write_granularity", |_| 0),
-    ("stable_writes", |_| 0),
 ];
 
 /// Values that can be set.
-const SETTINGS: [(&str, QueueSetting, Read); 9] = [
+const SETTINGS: [(&str, QueueSetting, Read); 10] = [
+    ("stable_writes", QueueSetting::StableWrites, |q| {
+        q.stable_writes.into()
+    }),
     ("read_ahead_kb", QueueSetting::ReadAheadKb, |q| {
         q.read_ahead_kb.into()
     }),

@@ -95,7 +95,6 @@ impl CpuModalias {
         for feature in &self.features {
             text.push_str(&format!(",{feature:04X}"));
         }
-        text.push_str(if self.features.is_empty() { "" } else { "," });
         text
     }
 }
@@ -156,9 +155,9 @@ impl Registry {
 
     fn add_cpu(&mut self, dir: Id, cpu: &Cpu, source: &Arc<dyn CpuSource>) -> Result<()> {
         let mut device = Device::bus("cpu", format!("cpu{}", cpu.number), Some(dir));
-        device.driver = Some("processor".to_string());
         if let Some(modalias) = &cpu.modalias {
-            device.vars = alloc::vec![("MODALIAS".to_string(), modalias.text())];
+            // The newline is Linux's: its uevent reuses the text of the file.
+            device.vars = alloc::vec![("MODALIAS".to_string(), modalias.text() + "\n")];
         }
         device.attrs = topology(cpu.number, source);
         // The first CPU cannot be stopped on x86, and so has no file for it.

@@ -74,12 +74,20 @@ impl Registry {
         self.add_attributes(kernel, attrs)?;
         // Mount points for securityfs, debugfs and tracefs; empty until something is mounted there.
         for name in ["security", "debug", "tracing"] {
-            self.make_dir(kernel, name)?;
+            self.add_mount_point(kernel, name)?;
         }
         self.make_path(kernel, "mm")?;
         let power = self.find("power")?;
         // No sleep states.
-        self.add_attributes(power, Attrs::new().show("state", |out| out.str("\n")))
+        let state = Attrs::new().show_store("state", |_| Ok(()), |_| Err(Errno::EINVAL));
+        self.add_attributes(power, state)
+    }
+
+    /// Adds an empty directory for something to be mounted on. Errors: as [`Registry::make_dir`].
+    pub fn add_mount_point(&mut self, dir: Id, name: &str) -> Result<Id> {
+        let id = self.make_dir(dir, name)?;
+        self.set_perm(id, 0o555)?;
+        Ok(id)
     }
 
     /// Adds `/sys/kernel/mm/transparent_hugepage`. Errors: as [`Registry::make_dir`].
@@ -110,8 +118,7 @@ impl Registry {
         self.add_attributes(dir, attrs)
     }
 
-    /// Adds a directory below `/sys/fs` for a file system type: `/sys/fs/cgroup` and the like, where something is mounted,
-    /// or that of a type that has attributes. Errors: as [`Registry::make_dir`].
+    /// Adds a directory below `/sys/fs` for a file system type that has attributes. Errors: as [`Registry::make_dir`].
     pub fn add_fs(&mut self, name: &str, attrs: Attrs) -> Result<Id> {
         let dir = self.make_path(Id::ROOT, &format!("fs/{name}"))?;
         self.add_attributes(dir, attrs)?;

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use keel_abi::{Errno, Result};
 use keel_procfs::{Text, put};
 
-use crate::attr::{Attrs, number};
+use crate::attr::{Attrs, boolean, number};
 use crate::device::Device;
 use crate::registry::{Id, Registry};
 
@@ -19,6 +19,11 @@ pub trait NetSource: Send + Sync {
 
     /// Its counters.
     fn statistics(&self) -> NetStatistics;
+
+    /// Sets the carrier. Errors: `EOPNOTSUPP` for most, whose carrier is their hardware's.
+    fn set_carrier(&self, _carrier: bool) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
 
     /// Sets the MTU. Errors: `EINVAL`, `EPERM`.
     fn set_mtu(&self, mtu: u32) -> Result<()>;
@@ -35,6 +40,10 @@ pub trait NetSource: Send + Sync {
 #[allow(missing_docs)] // The files of the same names.
 pub struct NetState {
     pub address: Vec<u8>,
+    /// `NET_ADDR_*`: 0 permanent, 1 random, 3 set.
+    pub addr_assign_type: u8,
+    /// `NET_NAME_*`; 0 for a name of unknown origin, whose file cannot be read.
+    pub name_assign_type: u8,
     pub broadcast: Vec<u8>,
     pub mtu: u32,
     /// `IFF_*`.
@@ -152,11 +161,14 @@ const STATE: [(&str, Show); 14] = [
     ("address", |s, out| mac(&s.address, out)),
     ("broadcast", |s, out| mac(&s.broadcast, out)),
     ("addr_len", |s, out| put!(out, "{}\n", s.address.len())),
-    ("addr_assign_type", |_, out| out.str("0\n")),
-    ("type", |s, out| put!(out, "{}\n", s.kind)),
-    ("carrier", |s, out| {
-        when_up(s).and_then(|()| put!(out, "{}\n", u8::from(s.carrier)))
+    ("addr_assign_type", |s, out| {
+        put!(out, "{}\n", s.addr_assign_type)
     }),
+    ("name_assign_type", |s, out| match s.name_assign_type {
+        0 => Err(Errno::EINVAL),
+        kind => put!(out, "{kind}\n"),
+    }),
+    ("type", |s, out| put!(out, "{}\n", s.kind)),
     ("operstate", |s, out| {
         put!(
             out,
@@ -209,8 +221,7 @@ impl Registry {
             .fixed("ifindex", index)
             .fixed("iflink", index)
             .fixed("dev_id", "0x0")
-            .fixed("dev_port", 0)
-            .fixed("name_assign_type", if parent.is_some() { 1 } else { 2 });
+            .fixed("dev_port", 0);
         for (name, show) in STATE {
             let source = source.clone();
             attrs = attrs.show(name, move |out| show(&source.state(), out));
@@ -229,11 +240,23 @@ fn settings(source: &Arc<dyn NetSource>) -> Attrs {
     let (a, b) = (source.clone(), source.clone());
     let (c, d) = (source.clone(), source.clone());
     let (e, f) = (source.clone(), source.clone());
+    let (g, h) = (source.clone(), source.clone());
     Attrs::new()
         .show_store(
             "mtu",
             move |out| put!(out, "{}\n", a.state().mtu),
             move |data| b.set_mtu(written_u32(data)?),
+        )
+        .show_store(
+            "carrier",
+            move |out| {
+                let state = g.state();
+                when_up(&state).and_then(|()| put!(out, "{}\n", u8::from(state.carrier)))
+            },
+            move |data| {
+                when_up(&h.state())?;
+                h.set_carrier(boolean(data)?)
+            },
         )
         .show_store(
             "flags",
