@@ -76,7 +76,7 @@ pub fn parse_stat(text: &str) -> Stat {
     let tty = tty as u32;
     Stat {
         pid: num(&text[..open]),
-        comm: text[open + 1..close].as_bytes().to_vec(),
+        comm: text.as_bytes()[open + 1..close].to_vec(),
         state: state(w[0]),
         ppid: num(w[1]),
         pgrp: num(w[2]),
@@ -236,7 +236,7 @@ fn parse_vma(line: &str) -> Vma<'_> {
     let name = w[5].trim_start();
     let name = match name {
         "" => VmaName::None,
-        _ if name.starts_with("[anon:") => VmaName::Anon(name[6..name.len() - 1].as_bytes()),
+        _ if name.starts_with("[anon:") => VmaName::Anon(&name.as_bytes()[6..name.len() - 1]),
         _ if name.starts_with('[') => VmaName::Special(name.to_owned().leak()),
         _ => VmaName::Path(name.as_bytes()),
     };
@@ -303,7 +303,7 @@ pub fn parse_mounts(text: &str) -> Vec<Mount> {
                 w[6..]
                     .iter()
                     .find_map(|word| word.strip_prefix(name))
-                    .map(|value| num(value))
+                    .map(num)
             };
             Mount {
                 id: num(w[0]),
