@@ -139,6 +139,7 @@ const OPEN_ONLY: OpenFlags =
 impl File {
     /// A description of what is at `path`.
     pub fn new(path: Path, inode: Arc<Inode>, ops: Arc<dyn FileOps>, flags: OpenFlags, cred: Arc<Cred>) -> Arc<Self> {
+        inode.opens.fetch_add(1, Ordering::AcqRel);
         Arc::new(Self {
             ops,
             path,
@@ -362,6 +363,7 @@ impl Drop for File {
         }
         self.ops.release(self);
         super::locks::file_released(self);
+        self.inode.opens.fetch_sub(1, Ordering::AcqRel);
         if self.writable() {
             self.inode.write_count.fetch_sub(1, Ordering::AcqRel);
         }

@@ -3,12 +3,12 @@
 use core::any::Any;
 use core::sync::atomic::{AtomicU64, Ordering};
 use keel_abi::args::FileType;
-use keel_abi::flags::{FallocMode, OpenFlags};
+use keel_abi::flags::{FallocateMode, OpenFlags};
 
 use super::file::FileOps;
 use super::page_cache::PageCache;
 use super::superblock::SuperBlock;
-use super::{Path, locks};
+use super::{Path, acl, locks};
 use crate::prelude::*;
 use crate::process::Cred;
 
@@ -223,7 +223,7 @@ pub trait InodeOps: Send + Sync + Any {
     }
 
     /// fallocate(2).
-    fn fallocate(&self, inode: &Arc<Inode>, mode: FallocMode, off: u64, len: u64) -> Result<()> {
+    fn fallocate(&self, inode: &Arc<Inode>, mode: FallocateMode, off: u64, len: u64) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
 
@@ -279,6 +279,10 @@ pub struct Inode {
     pub write_count: core::sync::atomic::AtomicI32,
     /// Counts changes (statx's change cookie, NFS).
     pub version: AtomicU64,
+    /// Open file descriptions (leases).
+    pub opens: core::sync::atomic::AtomicU32,
+    /// Parsed access control lists.
+    pub acls: acl::Cache,
 }
 
 impl Inode {
@@ -297,6 +301,8 @@ impl Inode {
             special: SpinLock::new(None),
             write_count: core::sync::atomic::AtomicI32::new(0),
             version: AtomicU64::new(0),
+            opens: core::sync::atomic::AtomicU32::new(0),
+            acls: acl::Cache::default(),
         })
     }
 

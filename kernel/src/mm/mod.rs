@@ -18,7 +18,7 @@ mod remote;
 pub mod user;
 mod vma;
 
-pub use address_space::{AddressSpace, MmStats};
+pub use address_space::{AddressSpace, MmLimits, MmStats};
 pub use anon::AnonObject;
 pub use fault::{Access, FaultOutcome};
 pub use object::{MmapRegistry, SpecialPages, VmFault, VmObject};

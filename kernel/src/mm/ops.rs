@@ -439,6 +439,11 @@ impl AddressSpace {
         state.vmas.overlapping(range.start, range.end).any(|v| v.flags.contains(VmFlags::LOCKED))
     }
 
+    /// Whether the page at `addr` is shared with others who map the same object.
+    pub fn is_shared_mapping(&self, addr: usize) -> bool {
+        self.state.read().vmas.find(addr).is_some_and(Vma::shared)
+    }
+
     /// Whether anything but private anonymous memory is mapped in the range.
     pub fn any_object(&self, range: &Range<usize>) -> bool {
         let state = self.state.read();

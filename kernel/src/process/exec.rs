@@ -293,11 +293,11 @@ fn load(
         PageProt::READ | PageProt::WRITE
     };
     let bias = match plan.elf_type {
-        keel_ld_support::elf::ElfType::Absolute => 0,
-        keel_ld_support::elf::ElfType::PositionIndependent if program.interp.is_some() => {
+        keel_ld_support::elf::ElfType::Exec => 0,
+        keel_ld_support::elf::ElfType::Dyn if program.interp.is_some() => {
             plan.pie_bias(layout.pie_base)
         }
-        keel_ld_support::elf::ElfType::PositionIndependent => free_bias(mm, plan)?,
+        keel_ld_support::elf::ElfType::Dyn => free_bias(mm, plan)?,
     };
     map_image(mm, &program.file, plan, bias)?;
     let marks = plan.marks(bias);
@@ -336,7 +336,7 @@ fn load(
     map_stack(mm, &stack, layout.stack_top, stack_prot)?;
     stack.write(&program.args, &mut RemoteSink(mm)).map_err(Kill)?;
     let in_mmap_area = program.interp.is_none()
-        && plan.elf_type == keel_ld_support::elf::ElfType::PositionIndependent;
+        && plan.elf_type == keel_ld_support::elf::ElfType::Dyn;
     let brk = layout.start_brk(marks.start_brk, in_mmap_area, &mut random) as usize;
     mm.update_layout(|l| {
         l.start_code = marks.start_code as usize;

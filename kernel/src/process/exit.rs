@@ -213,7 +213,7 @@ fn hang_up_orphaned_group(process: &Arc<Process>, parent: Option<&Arc<Process>>)
 }
 
 /// A group that just became orphaned and has stopped members gets SIGHUP and SIGCONT (setpgid(2)).
-pub(super) fn hang_up_if_orphaned(pgid: u32, sid: u32, leaving: Option<&Arc<Process>>) {
+pub fn hang_up_if_orphaned(pgid: u32, sid: u32, leaving: Option<&Arc<Process>>) {
     let members = pid::pgrp_members(pgid);
     let stopped = members.iter().any(|m| m.job.lock().stopped_by.is_some());
     if stopped && group_is_orphaned(&members, sid, leaving) {

@@ -9,6 +9,7 @@
 //! Lock order: [`FAMILY`] → the pid table → a process's own spin locks → signal locks.
 
 pub mod clone;
+pub mod core_dump;
 mod cred;
 pub mod exec;
 pub mod exit;

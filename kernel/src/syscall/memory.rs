@@ -240,7 +240,7 @@ fn remove_pages(mm: &Arc<AddressSpace>, range: Range<usize>) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     for (file, bytes) in files {
-        let mode = FallocMode::PUNCH_HOLE | FallocMode::KEEP_SIZE;
+        let mode = FallocateMode::PUNCH_HOLE | FallocateMode::KEEP_SIZE;
         file.inode.ops.fallocate(&file.inode, mode, bytes.start, bytes.end - bytes.start)?;
     }
     Ok(())

@@ -5,6 +5,7 @@
 //! * [`vdso`]: the page from which user space reads the time without a system call.
 
 pub mod clock;
+pub mod posix_timer;
 pub mod timer;
 pub mod vdso;
 

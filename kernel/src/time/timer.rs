@@ -17,9 +17,21 @@ struct Armed {
     key: (u64, u64),
 }
 
+/// What a timer is doing.
+#[derive(Clone, Copy)]
+enum State {
+    Idle,
+    Armed(Armed),
+    /// Its callback runs, and may arm it again.
+    Firing,
+}
+
+/// Called in interrupt context; gives the next deadline if the timer is to go on.
+type Callback = dyn Fn() -> Option<u64> + Send + Sync;
+
 struct Inner {
-    callback: Box<dyn Fn() + Send + Sync>,
-    armed: IrqLock<Option<Armed>>,
+    callback: Box<Callback>,
+    state: IrqLock<State>,
 }
 
 /// A one-shot timer; dropping it cancels it.
@@ -40,32 +52,50 @@ fn queues() -> &'static PerCpu<Queue> {
 impl Timer {
     /// A timer that calls `callback` in interrupt context when it fires.
     pub fn new(callback: impl Fn() + Send + Sync + 'static) -> Self {
-        Self {
-            inner: Arc::new(Inner { callback: Box::new(callback), armed: IrqLock::new(None) }),
-        }
+        Self::repeating(move || {
+            callback();
+            None
+        })
+    }
+
+    /// A timer whose callback gives the deadline of its next shot.
+    pub fn repeating(callback: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
+        let inner = Inner { callback: Box::new(callback), state: IrqLock::new(State::Idle) };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Fires at `deadline` (nanoseconds of the monotonic clock), in place of any earlier arming.
     pub fn arm(&self, deadline: u64) {
         self.cancel();
         let _irq = keel_hal::irq::disable();
-        let cpu = cpu::id();
-        let key = (deadline, SERIAL.fetch_add(1, Ordering::Relaxed));
-        *self.inner.armed.lock() = Some(Armed { cpu, key });
-        queues().of(cpu).lock().insert(key, self.inner.clone());
+        enqueue(&self.inner, deadline);
         program();
     }
 
     /// Takes the timer out of its queue; true if it had not fired yet.
     pub fn cancel(&self) -> bool {
-        let Some(armed) = self.inner.armed.lock().take() else { return false };
-        queues().of(armed.cpu).lock().remove(&armed.key).is_some()
+        let old = core::mem::replace(&mut *self.inner.state.lock(), State::Idle);
+        match old {
+            State::Armed(armed) => queues().of(armed.cpu).lock().remove(&armed.key).is_some(),
+            State::Firing | State::Idle => false,
+        }
     }
 
     /// The deadline, if armed.
     pub fn deadline(&self) -> Option<u64> {
-        self.inner.armed.lock().map(|armed| armed.key.0)
+        match *self.inner.state.lock() {
+            State::Armed(armed) => Some(armed.key.0),
+            State::Firing | State::Idle => None,
+        }
     }
+}
+
+/// Queues a timer on this CPU. Interrupts are off.
+fn enqueue(inner: &Arc<Inner>, deadline: u64) {
+    let cpu = cpu::id();
+    let key = (deadline, SERIAL.fetch_add(1, Ordering::Relaxed));
+    *inner.state.lock() = State::Armed(Armed { cpu, key });
+    queues().of(cpu).lock().insert(key, inner.clone());
 }
 
 impl Drop for Timer {
@@ -93,12 +123,22 @@ pub fn interrupt() {
         };
         let Some((key, inner)) = due else { break };
         {
-            let mut armed = inner.armed.lock();
-            if armed.is_some_and(|a| a.key == key) {
-                *armed = None;
+            let mut state = inner.state.lock();
+            match *state {
+                State::Armed(armed) if armed.key == key => *state = State::Firing,
+                _ => continue,
             }
         }
-        (inner.callback)();
+        let next = (inner.callback)();
+        let mut state = inner.state.lock();
+        if !matches!(*state, State::Firing) {
+            continue;
+        }
+        *state = State::Idle;
+        drop(state);
+        if let Some(deadline) = next {
+            enqueue(&inner, deadline);
+        }
     }
 }
 
