@@ -161,16 +161,51 @@ fn is_writable(dir: &Path) -> bool {
     !locked && File::create(&probe).is_ok_and(|_| fs::remove_file(&probe).is_ok())
 }
 
-/// Removes a directory tree if it is there, also one with write-protected folders in it.
+/// Removes a directory tree if it is there.
+///
+/// A root file system whose making was interrupted may still have /proc, /sys and /dev mounted in it: these
+/// are unmounted first, and nothing is removed while anything is mounted below `dir`.
 pub fn remove_tree(dir: &Path) -> Result<()> {
     if dir.symlink_metadata().is_err() {
         return Ok(());
     }
-    if fs::remove_dir_all(dir).is_err() {
-        Cmd::new("chmod").args(["-R", "u+rwx"]).arg(dir).run()?;
-        fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    let place = dir
+        .canonicalize()
+        .with_context(|| format!("cannot reach {}", dir.display()))?;
+    for mount in mounts_below(&place)?.iter().rev() {
+        Cmd::new("umount").arg("-l").arg(mount).run()?;
     }
-    Ok(())
+    if let Some(mount) = mounts_below(&place)?.first() {
+        bail!("unmount {} and try again", mount.display());
+    }
+    fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))
+}
+
+/// The mount points below `dir`, outer ones first.
+fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>> {
+    let table =
+        fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
+    Ok(mount_points(&table)
+        .filter(|mount| mount.starts_with(dir))
+        .collect())
+}
+
+/// The mount points in a mountinfo table (proc_pid_mountinfo(5)), where blanks are written as octal escapes.
+fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> + '_ {
+    table.lines().filter_map(|line| {
+        let field = line.split(' ').nth(4)?;
+        let plain = [
+            ("\\040", " "),
+            ("\\011", "\t"),
+            ("\\012", "\n"),
+            ("\\134", "\\"),
+        ]
+        .iter()
+        .fold(field.to_owned(), |text, (escape, character)| {
+            text.replace(escape, character)
+        });
+        Some(PathBuf::from(plain))
+    })
 }
 
 /// The SHA-256 of a file's contents, in hexadecimal.
@@ -249,6 +284,14 @@ mod tests {
             cache.dir().join("downloads/f")
         );
         remove_tree(cache.dir()).unwrap();
+    }
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        let table =
+            "36 35 98:0 / /mnt/a\\040b rw - ext4 /dev/x rw\n37 36 0:5 / /mnt/c rw - proc proc rw\n";
+        let points: Vec<PathBuf> = mount_points(table).collect();
+        assert_eq!(points, [PathBuf::from("/mnt/a b"), PathBuf::from("/mnt/c")]);
     }
 
     #[test]

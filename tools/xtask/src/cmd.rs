@@ -49,12 +49,6 @@ impl Cmd {
         self
     }
 
-    /// Removes an environment variable.
-    pub fn env_remove(mut self, key: &str) -> Self {
-        self.inner.env_remove(key);
-        self
-    }
-
     /// Sets the working directory.
     pub fn dir(mut self, dir: &Path) -> Self {
         self.inner.current_dir(dir);

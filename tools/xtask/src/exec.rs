@@ -28,8 +28,8 @@ pub fn command(args: &[String]) -> Result<i32> {
     let mut closed = false;
     let batch = run_batch(&session, &[job], &[], |progress| {
         let written = match progress {
-            Progress::Stdout(_, bytes) => pass(&mut std::io::stdout(), bytes),
-            Progress::Stderr(_, bytes) => pass(&mut std::io::stderr(), bytes),
+            Progress::Stdout(bytes) => pass(&mut std::io::stdout(), bytes),
+            Progress::Stderr(bytes) => pass(&mut std::io::stderr(), bytes),
             Progress::Finished(..) => Ok(()),
         };
         closed |= written.is_err();

@@ -21,6 +21,7 @@ mod scratch;
 mod stats;
 mod test;
 mod toolchain;
+mod trace;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
   run    boot an image on this terminal (Ctrl-A x leaves)
   exec   run one command in a guest:  cargo xtask exec [OPTIONS] -- CMD…
+  trace  a command's system calls:  cargo xtask trace [--diff] [OPTIONS] -- CMD…
   image  make disk images:  cargo xtask image [NAME…] [--gpt]
   build  build the kernel:  cargo xtask build [--debug]
   test   run the tests:  cargo xtask test [--host|--guest] [--scenario PATTERN] [--kernel linux]
@@ -54,6 +56,7 @@ fn dispatch(args: &[String]) -> Result<i32> {
     match command.as_str() {
         "run" => run::command(rest)?,
         "test" => return test::command(rest),
+        "trace" => return trace::command(rest),
         "stats" => stats::command()?,
         "exec" => return exec::command(rest),
         "image" => image::command(rest)?,

@@ -1,7 +1,7 @@
 //! Starting QEMU: one place that says what the machine looks like.
 //!
 //! Serial ports: COM1 is the console on QEMU's stdin and stdout; COM2 carries the agent's frames to a unix
-//! socket; kernel trace lines come from the debug console (I/O port 0xE9) into a file.
+//! socket; COM3 takes the kernel's trace lines to a file.
 
 use crate::cmd::find_program;
 use crate::host;
@@ -47,7 +47,7 @@ pub struct Machine {
     pub console: Console,
     /// Unix socket that the caller listens on, for COM2.
     pub agent_socket: Option<PathBuf>,
-    /// File for what the kernel writes to the debug console.
+    /// File for what the kernel writes to COM3; needs [`Machine::agent_socket`] too.
     pub trace_file: Option<PathBuf>,
     /// Whether a reboot of the guest starts it again; otherwise QEMU ends.
     pub may_reboot: bool,
@@ -128,7 +128,7 @@ impl Machine {
         }
         if let Some(file) = &self.trace_file {
             add(&["-chardev", &format!("file,id=trace,path={}", quoted(file))]);
-            add(&["-device", "isa-debugcon,iobase=0xe9,chardev=trace"]);
+            add(&["-serial", "chardev:trace"]);
         }
         args.extend(self.extra.iter().cloned());
         args

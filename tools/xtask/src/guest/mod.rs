@@ -90,10 +90,10 @@ impl GuestFailure {
 
 /// What a caller is told while a batch runs.
 pub enum Progress<'a> {
-    /// A part of job `.0`'s standard output.
-    Stdout(usize, &'a [u8]),
-    /// A part of job `.0`'s standard error.
-    Stderr(usize, &'a [u8]),
+    /// A part of the running job's standard output.
+    Stdout(&'a [u8]),
+    /// A part of the running job's standard error.
+    Stderr(&'a [u8]),
     /// Job `.0` has its result.
     Finished(usize, &'a JobResult),
 }
@@ -104,7 +104,7 @@ pub struct Batch {
     pub results: Vec<JobResult>,
     /// The console of each boot.
     pub consoles: Vec<String>,
-    /// What the kernel wrote to the debug console, of each boot.
+    /// What the kernel wrote to COM3, of each boot.
     pub traces: Vec<Vec<u8>>,
 }
 
@@ -291,13 +291,13 @@ impl<'a> Boot<'a> {
                     limit + BETWEEN_JOBS
                 })
             }
-            Event::Stdout(job, bytes) => {
-                progress(Progress::Stdout(self.first + job, &bytes));
+            Event::Stdout(bytes) => {
+                progress(Progress::Stdout(&bytes));
                 self.current.as_mut()?.stdout.extend_from_slice(&bytes);
                 None
             }
-            Event::Stderr(job, bytes) => {
-                progress(Progress::Stderr(self.first + job, &bytes));
+            Event::Stderr(bytes) => {
+                progress(Progress::Stderr(&bytes));
                 self.current.as_mut()?.stderr.extend_from_slice(&bytes);
                 None
             }

@@ -25,10 +25,10 @@ pub enum Event {
         /// Its process in the guest.
         pid: i32,
     },
-    /// Part of a job's standard output.
-    Stdout(usize, Vec<u8>),
-    /// Part of a job's standard error.
-    Stderr(usize, Vec<u8>),
+    /// Part of the running job's standard output.
+    Stdout(Vec<u8>),
+    /// Part of the running job's standard error.
+    Stderr(Vec<u8>),
     /// A job has ended.
     Ended(usize, End),
     /// A job could not be started.
@@ -112,8 +112,8 @@ fn event(kind: u8, job: usize, payload: &[u8]) -> Option<Event> {
             job,
             pid: text().parse().ok()?,
         },
-        b'O' => Event::Stdout(job, payload.to_vec()),
-        b'E' => Event::Stderr(job, payload.to_vec()),
+        b'O' => Event::Stdout(payload.to_vec()),
+        b'E' => Event::Stderr(payload.to_vec()),
         b'X' => Event::Ended(job, End::parse(&text())?),
         b'F' => Event::NotStarted(job, text()),
         b'L' => Event::Remark(text()),
@@ -219,7 +219,7 @@ mod tests {
         };
         let expected = vec![
             Event::Started { job: 258, pid: 17 },
-            Event::Stdout(258, b"\xa5\x4b\0\n".to_vec()),
+            Event::Stdout(b"\xa5\x4b\0\n".to_vec()),
             Event::Ended(258, end),
             Event::Done,
         ];

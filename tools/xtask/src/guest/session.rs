@@ -27,7 +27,7 @@ pub struct Session {
     pub image: Image,
     kernel: PathBuf,
     initrd: Option<PathBuf>,
-    /// Whether the kernel's debug console is kept.
+    /// Whether the kernel traces system calls.
     pub trace: bool,
 }
 
@@ -143,6 +143,9 @@ impl Session {
             " init=/bin/sh -- -c \"mount -t ext4 -o ro {device} {place} && \
              exec {place}/keel-agent /dev/ttyS1 {place}/keel-jobs\""
         ));
+        if self.trace {
+            machine.command_line = format!("keel.trace=syscalls {}", machine.command_line);
+        }
         let socket = scratch.path().join("agent");
         machine.agent_socket = Some(socket.clone());
         let trace_file = self.trace.then(|| scratch.path().join("trace"));

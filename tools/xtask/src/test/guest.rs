@@ -451,9 +451,18 @@ fn new_errors(oracle: &str, console: &str) -> Vec<String> {
     };
     let plain = |line: &str| -> String {
         let spaced: Vec<&str> = line.split_whitespace().collect();
-        spaced
-            .join(" ")
-            .replace(|character: char| character.is_ascii_digit(), "0")
+        let mut text = String::new();
+        for character in spaced.join(" ").chars() {
+            let character = if character.is_ascii_digit() {
+                '0'
+            } else {
+                character
+            };
+            if character != '0' || !text.ends_with('0') {
+                text.push(character);
+            }
+        }
+        text
     };
     let known: BTreeSet<String> = oracle.lines().map(plain).collect();
     console

@@ -1,0 +1,203 @@
+//! Holding two traces of the same command against each other, process by process.
+//!
+//! What may differ by right does not count: addresses, and what one side prints decoded and the other as an
+//! address; PIDs are replaced by the order in which they appear.
+
+use super::parse::Call;
+use std::collections::HashMap;
+
+/// A line of the comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// The `.0`th process begins.
+    Process(usize),
+    /// Both made this call.
+    Same(String),
+    /// Only Linux's program made this call, or it came out differently.
+    Linux(String),
+    /// Only Keel's.
+    Keel(String),
+}
+
+/// Compares the traces.
+pub fn compare(linux: &[Call], keel: &[Call]) -> Vec<Line> {
+    let (linux, keel) = (by_thread(linux), by_thread(keel));
+    let mut lines = Vec::new();
+    for number in 0..linux.len().max(keel.len()) {
+        lines.push(Line::Process(number + 1));
+        let empty = Vec::new();
+        align(
+            linux.get(number).unwrap_or(&empty),
+            keel.get(number).unwrap_or(&empty),
+            &mut lines,
+        );
+    }
+    lines
+}
+
+/// Whether the comparison shows a difference.
+pub fn differs(lines: &[Line]) -> bool {
+    lines
+        .iter()
+        .any(|line| matches!(line, Line::Linux(_) | Line::Keel(_)))
+}
+
+/// The calls of each thread, threads in order of appearance, with thread numbers in results made comparable.
+fn by_thread(calls: &[Call]) -> Vec<Vec<Call>> {
+    let mut order: Vec<i32> = Vec::new();
+    let mut number = HashMap::new();
+    for tid in calls
+        .iter()
+        .flat_map(|call| [Some(call.tid), call.child()])
+        .flatten()
+    {
+        if !number.contains_key(&tid) {
+            order.push(tid);
+            number.insert(tid, order.len());
+        }
+    }
+    let mut threads = vec![Vec::new(); order.len()];
+    for call in calls {
+        let mut call = call.clone();
+        for word in call.args.iter_mut().chain([&mut call.result]) {
+            if let Some(number) = word
+                .parse()
+                .ok()
+                .filter(|tid: &i32| *tid > 2)
+                .and_then(|tid| number.get(&tid))
+            {
+                *word = format!("<process {number}>");
+            }
+        }
+        threads[number[&call.tid] - 1].push(call);
+    }
+    threads
+}
+
+/// Longest common subsequence of two threads' calls.
+fn align(linux: &[Call], keel: &[Call], lines: &mut Vec<Line>) {
+    // Common ends need no table.
+    let start = linux
+        .iter()
+        .zip(keel)
+        .take_while(|(left, right)| alike(left, right))
+        .count();
+    let rest = linux.len().min(keel.len()) - start;
+    let end = (0..rest)
+        .take_while(|back| alike(&linux[linux.len() - 1 - back], &keel[keel.len() - 1 - back]))
+        .count();
+    lines.extend(keel[..start].iter().map(|call| Line::Same(call.text())));
+    let (left, right) = (
+        &linux[start..linux.len() - end],
+        &keel[start..keel.len() - end],
+    );
+    let mut table = vec![vec![0_u32; right.len() + 1]; left.len() + 1];
+    for i in (0..left.len()).rev() {
+        for j in (0..right.len()).rev() {
+            table[i][j] = if alike(&left[i], &right[j]) {
+                table[i + 1][j + 1] + 1
+            } else {
+                table[i + 1][j].max(table[i][j + 1])
+            };
+        }
+    }
+    let (mut i, mut j) = (0, 0);
+    while i < left.len() || j < right.len() {
+        if i < left.len() && j < right.len() && alike(&left[i], &right[j]) {
+            lines.push(Line::Same(right[j].text()));
+            i += 1;
+            j += 1;
+        } else if j >= right.len() || (i < left.len() && table[i + 1][j] >= table[i][j + 1]) {
+            lines.push(Line::Linux(left[i].text()));
+            i += 1;
+        } else {
+            lines.push(Line::Keel(right[j].text()));
+            j += 1;
+        }
+    }
+    lines.extend(
+        keel[keel.len() - end..]
+            .iter()
+            .map(|call| Line::Same(call.text())),
+    );
+}
+
+/// Whether two calls are the same but for what may differ.
+fn alike(left: &Call, right: &Call) -> bool {
+    left.name == right.name
+        && same_word(result(&left.result), result(&right.result))
+        && left
+            .args
+            .iter()
+            .zip(&right.args)
+            .all(|(left, right)| same_word(left, right))
+}
+
+/// A result without its explanation, such as `(flags O_RDWR)`; an error keeps its name.
+fn result(text: &str) -> &str {
+    match text.find(" (") {
+        Some(end) => &text[..end],
+        None => text,
+    }
+}
+
+fn same_word(left: &str, right: &str) -> bool {
+    left == right || opaque(left) || opaque(right)
+}
+
+/// Whether a word is an address or something decoded from memory: nothing to compare.
+fn opaque(word: &str) -> bool {
+    let address = word.strip_prefix("0x").is_some_and(|digits| {
+        let digits = digits.split(' ').next().unwrap_or(digits);
+        digits.len() >= 5 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    });
+    address || word.starts_with(['{', '[']) || word.ends_with("...")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    #[test]
+    fn addresses_and_pids_do_not_differ() {
+        let linux = parse::strace(
+            "900 execve(\"/bin/a\", [\"a\"], 0x7ffe1 /* 2 vars */) = 0\n900 brk(NULL) = 0x55555\n\
+             900 openat(AT_FDCWD, \"/x\", O_RDONLY) = -1 ENOENT (No such file or directory)\n\
+             900 fork() = 901\n901 write(1, \"a\"..., 9) = 9\n900 wait4(901, NULL, 0, NULL) = 901\n",
+        );
+        let keel = parse::keel(
+            "[12] execve(\"/bin/a\", 0x12345, 0x12345) = 0\n[12] brk(NULL) = 0x66666\n\
+             [12] openat(AT_FDCWD, \"/x\", O_RDONLY) = -1 ENOENT (No such file or directory)\n\
+             [12] fork() = 13\n[13] write(1, 0x77777, 9) = 9\n[12] wait4(13, NULL, 0, NULL) = 13\n",
+        );
+        let lines = compare(&linux, &keel);
+        assert!(!differs(&lines), "{lines:#?}");
+        assert_eq!(
+            lines
+                .iter()
+                .filter(|line| matches!(line, Line::Process(_)))
+                .count(),
+            2
+        );
+    }
+
+    #[test]
+    fn another_errno_and_another_call_show() {
+        let linux = parse::strace("5 getpid() = 5\n5 flock(3, LOCK_EX) = 0\n5 close(3) = 0\n");
+        let keel = parse::keel(
+            "[5] getpid() = 5\n[5] flock(3, LOCK_EX) = -1 ENOSYS (x)\n[5] close(3) = 0\n[5] getuid() = 0\n",
+        );
+        let lines = compare(&linux, &keel);
+        assert!(lines.contains(&Line::Linux("flock(3, LOCK_EX) = 0".into())));
+        assert!(lines.contains(&Line::Keel("flock(3, LOCK_EX) = -1 ENOSYS (x)".into())));
+        assert!(lines.contains(&Line::Keel("getuid() = 0".into())));
+        assert_eq!(
+            lines
+                .iter()
+                .filter(|line| matches!(line, Line::Same(_)))
+                .count(),
+            2
+        );
+    }
+}
