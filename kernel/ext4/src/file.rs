@@ -260,8 +260,9 @@ impl<P: Platform> Fs<P> {
         st.mtime = now;
         if !keep_size && end > st.size {
             st.size = end;
-            st.disk_size = end;
         }
+        // Dirty data that would have moved the size on disk may have been punched out.
+        st.disk_size = st.size;
         let h = self.start(4)?;
         self.store_inode(&h, inode, &mut st, true)
     }

@@ -457,7 +457,8 @@ impl<P: Platform> Fs<P> {
         {
             let h = self.start(8)?;
             st.size = size;
-            st.disk_size = st.disk_size.min(size);
+            // Also up to here: the data that would have moved the size on disk may have been cut off.
+            st.disk_size = size;
             // From here on a crash leads to the rest of the truncation at the next mount.
             self.orphan_add(&h, inode, &mut st)?;
             self.store_inode(&h, inode, &mut st, true)?;

@@ -280,7 +280,7 @@ impl Super {
         if group == 1 || !self.ro(ro_compat::SPARSE_SUPER) {
             return true;
         }
-        if group % 2 == 0 {
+        if group.is_multiple_of(2) {
             return false;
         }
         [3u32, 5, 7].iter().any(|&base| {

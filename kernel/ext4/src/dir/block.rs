@@ -176,8 +176,11 @@ pub(crate) fn init_tail(data: &mut [u8]) {
     put32(data, t + 8, 0);
 }
 
+/// What an entry says: inode number, type byte, name.
+pub(crate) type Record = (u32, u8, Vec<u8>);
+
 /// Fills a block with the given records, packed; the last one takes what is left.
-pub(crate) fn pack(data: &mut [u8], tail: bool, records: &[(u32, u8, Vec<u8>)]) {
+pub(crate) fn pack(data: &mut [u8], tail: bool, records: &[Record]) {
     init(data, tail);
     let end = data.len() - if tail { TAIL } else { 0 };
     let mut off = 0;

@@ -88,7 +88,7 @@ impl Hasher {
                 val = pad;
             }
         }
-        if used % 4 != 0 {
+        if !used.is_multiple_of(4) {
             words[used / 4] = val;
         }
     }

@@ -270,20 +270,11 @@ impl<P: Platform> Fs<P> {
         let continued = records[split - 1].0 == first;
         let (new_lblk, new) = self.append_dir_block(h, dir, st)?;
         let tail = self.sb.has_csum();
-        let strip = |part: &[(u32, (u32, u8, Vec<u8>))]| -> Vec<(u32, u8, Vec<u8>)> {
-            part.iter().map(|r| r.1.clone()).collect()
-        };
+        let high: Vec<block::Record> = records.drain(split..).map(|r| r.1).collect();
+        let low: Vec<block::Record> = records.into_iter().map(|r| r.1).collect();
         let kind = Kind::DirLeaf { seed: st.seed };
-        block::pack(
-            h.write(&new, kind).bytes_mut(),
-            tail,
-            &strip(&records[split..]),
-        );
-        block::pack(
-            h.write(leaf, kind).bytes_mut(),
-            tail,
-            &strip(&records[..split]),
-        );
+        block::pack(h.write(&new, kind).bytes_mut(), tail, &high);
+        block::pack(h.write(leaf, kind).bytes_mut(), tail, &low);
         let mut s = h.write(&parent.buf, Kind::DxNode { seed: st.seed });
         insert_pair(
             s.bytes_mut(),

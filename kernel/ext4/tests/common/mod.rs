@@ -2,6 +2,8 @@
 //! `e2fsck` as the judge.
 #![allow(dead_code, reason = "not every test uses everything")]
 
+pub mod cache;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
