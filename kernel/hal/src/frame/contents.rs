@@ -4,6 +4,8 @@
 //! tolerate that (see [`super::bytes`]), but are not atomic beyond what is said. Offsets and lengths
 //! outside the frame are kernel bugs and panic.
 
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
 use super::{Frame, bytes};
 use crate::user;
 
@@ -80,31 +82,35 @@ impl Frame {
         unsafe { bytes::is_zero(self.window(0, self.size()), self.size()) }
     }
 
-    /// The 32-bit word at `off`, read in one piece; `off` must be a multiple of 4.
+    /// The 32-bit word at `off`, which must be a multiple of 4; an acquire load.
     pub fn load_u32(&self, off: usize) -> u32 {
-        assert!(off.is_multiple_of(4));
-        // SAFETY: checked and aligned.
-        unsafe { (self.window(off, 4) as *const u32).read_volatile() }
+        self.word_u32(off).load(Ordering::Acquire)
     }
 
-    /// Writes the 32-bit word at `off` in one piece; `off` must be a multiple of 4.
+    /// Writes the 32-bit word at `off`, which must be a multiple of 4; a release store.
     pub fn store_u32(&self, off: usize, value: u32) {
-        assert!(off.is_multiple_of(4));
-        // SAFETY: checked and aligned.
-        unsafe { (self.window(off, 4) as *mut u32).write_volatile(value) }
+        self.word_u32(off).store(value, Ordering::Release);
     }
 
-    /// The 64-bit word at `off`, read in one piece; `off` must be a multiple of 8.
+    /// The 64-bit word at `off`, which must be a multiple of 8; an acquire load.
     pub fn load_u64(&self, off: usize) -> u64 {
-        assert!(off.is_multiple_of(8));
-        // SAFETY: checked and aligned.
-        unsafe { (self.window(off, 8) as *const u64).read_volatile() }
+        self.word_u64(off).load(Ordering::Acquire)
     }
 
-    /// Writes the 64-bit word at `off` in one piece; `off` must be a multiple of 8.
+    /// Writes the 64-bit word at `off`, which must be a multiple of 8; a release store.
     pub fn store_u64(&self, off: usize, value: u64) {
+        self.word_u64(off).store(value, Ordering::Release);
+    }
+
+    fn word_u32(&self, off: usize) -> &AtomicU32 {
+        assert!(off.is_multiple_of(4));
+        // SAFETY: inside the frame, which lives as long as the handle, and aligned.
+        unsafe { AtomicU32::from_ptr(self.window(off, 4) as *mut u32) }
+    }
+
+    fn word_u64(&self, off: usize) -> &AtomicU64 {
         assert!(off.is_multiple_of(8));
-        // SAFETY: checked and aligned.
-        unsafe { (self.window(off, 8) as *mut u64).write_volatile(value) }
+        // SAFETY: inside the frame, which lives as long as the handle, and aligned.
+        unsafe { AtomicU64::from_ptr(self.window(off, 8) as *mut u64) }
     }
 }
