@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 
 use keel_abi::{Errno, Result};
 
+use super::device_records::*;
+use super::ipc_records::*;
 use super::records::*;
 use super::{Ctl, CtlValue, Task};
 use crate::bitmap::Bitmap;

@@ -20,9 +20,11 @@ pub fn format(info: &FdInfo, out: &mut Text) -> Result<()> {
     extra(&info.extra, out)
 }
 
-fn extra(extra: &FdExtra, out: &mut Text) -> Result<()> {
+/// The lines of one kind of file.
+pub fn extra(extra: &FdExtra, out: &mut Text) -> Result<()> {
     match extra {
         FdExtra::None => Ok(()),
+        FdExtra::Lines(lines) => out.str(lines),
         FdExtra::Eventfd {
             count,
             id,

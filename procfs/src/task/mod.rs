@@ -18,7 +18,7 @@ use crate::entry::TaskCx;
 use crate::source::{Namespace, Task};
 use crate::text::Text;
 
-pub use fdinfo::format as fdinfo_format;
+pub use fdinfo::{extra as fdinfo_extra, format as fdinfo_format};
 
 /// `fdinfo/N`.
 pub(crate) fn fdinfo(task: &dyn Task, fd: u32, out: &mut Text) -> Result<()> {
