@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use keel_ext4::{
     BlockDevice, Errno, Fs, Inode, Lock, LogLevel, MountOptions, NewInode, Platform, Result,
@@ -44,9 +45,10 @@ impl<T: Send + Sync + 'static> SharedLock<T> for StdRwLock<T> {
     }
 }
 
-/// The platform of the tests: a clock that starts in 2050 and counts, quiet unless something is wrong.
+/// The platform of the tests: a clock that counts on from yesterday, quiet unless something is wrong.
 pub struct Host {
     ticks: AtomicU64,
+    start: i64,
     seed: AtomicU32,
     /// Lines logged as errors.
     pub errors: Arc<Mutex<Vec<String>>>,
@@ -56,6 +58,11 @@ impl Default for Host {
     fn default() -> Self {
         Self {
             ticks: AtomicU64::new(0),
+            start: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_secs() as i64
+                - 86_400,
             seed: AtomicU32::new(12345),
             errors: Arc::default(),
         }
@@ -68,7 +75,7 @@ impl Platform for Host {
     fn now(&self) -> Timespec {
         let t = self.ticks.fetch_add(1, Ordering::Relaxed);
         Timespec {
-            sec: 2_524_608_000 + (t / 1_000_000) as i64,
+            sec: self.start + (t / 1_000_000) as i64,
             nsec: (t % 1_000_000) as u32 * 1000,
         }
     }
