@@ -7,6 +7,11 @@ use anyhow::{Result, bail};
 use regex_lite::Regex;
 use std::time::{Duration, Instant};
 
+/// Output that stays away this long has settled.
+const SETTLE: Duration = Duration::from_millis(250);
+/// Typing waits no longer than this.
+const MAX_SETTLE: Duration = Duration::from_secs(5);
+
 /// A console that is being driven.
 pub struct Console {
     running: Running,
@@ -34,8 +39,20 @@ impl Console {
         self.power_on.elapsed()
     }
 
-    /// Types.
+    /// Types, once the output has settled: a program that has just printed its prompt may still be about to
+    /// change the terminal's mode, which can throw away what was typed before.
     pub fn send(&mut self, text: &str) -> Result<()> {
+        let latest = Instant::now() + MAX_SETTLE;
+        while Instant::now() < latest {
+            match self.running.next(Instant::now() + SETTLE) {
+                Signal::Timeout => break,
+                Signal::Ended(how) => {
+                    self.ended = Some(how);
+                    break;
+                }
+                Signal::Console | Signal::Agent(_) => {}
+            }
+        }
         self.running.type_text(text.as_bytes())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::cache::Cache;
 use crate::cmd::{Cmd, say};
-use crate::{host, toolchain};
+use crate::{host, symbols, toolchain};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -42,6 +42,7 @@ pub fn build(cache: &Cache, debug: bool) -> Result<PathBuf> {
     if !elf.is_file() {
         bail!("cargo built no {}", elf.display());
     }
+    symbols::embed(&elf)?;
     built.push((debug, elf.clone()));
     Ok(elf)
 }

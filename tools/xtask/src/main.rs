@@ -19,6 +19,7 @@ mod qemu;
 mod run;
 mod scratch;
 mod stats;
+mod symbols;
 mod test;
 mod toolchain;
 mod trace;

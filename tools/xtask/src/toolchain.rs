@@ -110,6 +110,9 @@ impl Compiler {
     }
 }
 
+/// A way to a toolchain: `None` if it does not lead to one here.
+type Way = fn(&Cache) -> Result<Option<Toolchain>>;
+
 /// The N of version 1.N.
 fn minor(version: &str) -> Option<u32> {
     version
@@ -123,7 +126,7 @@ fn minor(version: &str) -> Option<u32> {
 /// Finds or makes a toolchain that can build for [`TARGET`].
 pub fn prepare(cache: &Cache) -> Result<Toolchain> {
     let wish = std::env::var("KEEL_TOOLCHAIN_WAY").unwrap_or_default();
-    let ways: [(&str, fn(&Cache) -> Result<Option<Toolchain>>); 3] = [
+    let ways: [(&str, Way); 3] = [
         ("1", own_component),
         ("2", private_sysroot),
         ("3", debian_root),

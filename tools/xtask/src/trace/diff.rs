@@ -5,6 +5,7 @@
 
 use super::parse::Call;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// A line of the comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +52,9 @@ fn by_thread(calls: &[Call]) -> Vec<Vec<Call>> {
         .flat_map(|call| [Some(call.tid), call.child()])
         .flatten()
     {
-        if !number.contains_key(&tid) {
+        if let Entry::Vacant(place) = number.entry(tid) {
             order.push(tid);
-            number.insert(tid, order.len());
+            place.insert(order.len());
         }
     }
     let mut threads = vec![Vec::new(); order.len()];
