@@ -5,6 +5,7 @@
 //! system-call fuzzer.
 
 pub mod cases;
+pub mod fuzz;
 pub mod harness;
 pub mod helper;
 pub mod prelude;

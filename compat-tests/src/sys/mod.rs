@@ -90,6 +90,11 @@ impl Ret {
         if (-4095..0).contains(&self.raw) { -self.raw as i32 } else { 0 }
     }
 
+    /// The register as it is: a value, or an error number negated.
+    pub fn value(self) -> isize {
+        self.raw
+    }
+
     /// Did the call succeed?
     pub fn success(self) -> bool {
         self.errno() == 0

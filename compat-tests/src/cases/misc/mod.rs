@@ -205,7 +205,7 @@ static CASES: &[Case] = &[
         sc!(nfsservctl).err(ENOSYS);
     }),
     case!("getpid", "numbers_without_a_call_are_enosys", || {
-        for nr in [340, 400, 423, 600, 1_000_000, -1, i64::MIN] {
+        for nr in [340, 400, 423, 600, 1_000_000, -1] {
             by_number(nr).err(ENOSYS);
         }
     }),
