@@ -139,7 +139,9 @@ const OPEN_ONLY: OpenFlags =
 impl File {
     /// A description of what is at `path`.
     pub fn new(path: Path, inode: Arc<Inode>, ops: Arc<dyn FileOps>, flags: OpenFlags, cred: Arc<Cred>) -> Arc<Self> {
-        inode.opens.fetch_add(1, Ordering::AcqRel);
+        if !flags.contains(OpenFlags::PATH) {
+            inode.opens.fetch_add(1, Ordering::AcqRel);
+        }
         Arc::new(Self {
             ops,
             path,
@@ -149,7 +151,7 @@ impl File {
             cred,
             owner: SpinLock::new(FileOwner::default()),
             readahead: SpinLock::new(Default::default()),
-            error_seen: core::sync::atomic::AtomicU64::new(0),
+            error_seen,
             epoll_links: SpinLock::new(Vec::new()),
         })
     }
@@ -363,7 +365,9 @@ impl Drop for File {
         }
         self.ops.release(self);
         super::locks::file_released(self);
-        self.inode.opens.fetch_sub(1, Ordering::AcqRel);
+        if !self.is_path() {
+            self.inode.opens.fetch_sub(1, Ordering::AcqRel);
+        }
         if self.writable() {
             self.inode.write_count.fetch_sub(1, Ordering::AcqRel);
         }

@@ -214,6 +214,37 @@ impl<'a> IoSrc<'a> {
         cut
     }
 
+    /// Makes (at least the beginning of) the next `len` bytes present, so that they can be copied without waiting:
+    /// EFAULT if not even the first byte can be read.
+    pub fn fault_in(&self, len: usize) -> Result<()> {
+        let mut pieces: [(usize, usize); 1] = [(0, 0)];
+        let list: &[(usize, usize)] = match &self.place {
+            Place::Kernel { .. } => return Ok(()),
+            Place::One { addr, len } => {
+                pieces[0] = (*addr, *len);
+                &pieces
+            }
+            Place::Many { list, at } => list.get(*at..).unwrap_or(&[]),
+        };
+        let mut left = len.min(self.remaining);
+        for (index, (addr, piece)) in list.iter().enumerate() {
+            let piece = (*piece).min(left);
+            let mut at = *addr;
+            let end = addr.saturating_add(piece);
+            while at < end {
+                if user::read(at, &mut [0]).is_err() {
+                    return if index == 0 && at == *addr { Err(Errno::EFAULT) } else { Ok(()) };
+                }
+                at = (at | (PAGE_SIZE - 1)).saturating_add(1);
+            }
+            left -= piece;
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Copies into `bytes` as much as there is; how many. EFAULT only when nothing could be copied.
     pub fn take(&mut self, bytes: &mut [u8]) -> Result<usize> {
         let len = bytes.len();

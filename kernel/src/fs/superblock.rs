@@ -90,7 +90,7 @@ impl SuperBlock {
         read_only: bool,
         ops: Box<dyn SuperOps>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let sb = Arc::new(Self {
             dev,
             fs_type,
             source: source.unwrap_or(b"none").to_vec(),
@@ -101,7 +101,16 @@ impl SuperBlock {
             root_dentry: OnceLock::new(),
             max_bytes: i64::MAX as u64,
             active: core::sync::atomic::AtomicUsize::new(0),
-        })
+        });
+        let mut all = ALL.lock();
+        all.retain(|known| known.strong_count() > 0);
+        all.push(Arc::downgrade(&sb));
+        sb
+    }
+
+    /// Drops names that nobody has used lately; how many.
+    pub fn shrink_names(&self) -> usize {
+        self.root_dentry.get().map_or(0, super::Dentry::shrink)
     }
 
     /// Sets the root directory, once.
@@ -123,6 +132,14 @@ impl SuperBlock {
     pub fn set_read_only(&self, read_only: bool) {
         self.read_only.store(read_only, Ordering::Relaxed);
     }
+}
+
+/// All file systems in memory.
+static ALL: SpinLock<Vec<Weak<SuperBlock>>> = SpinLock::new(Vec::new());
+
+/// All file systems that are mounted or in use (sync(2), memory pressure).
+pub fn all() -> Vec<Arc<SuperBlock>> {
+    ALL.lock().iter().filter_map(Weak::upgrade).collect()
 }
 
 /// A kind of file system.
@@ -165,5 +182,6 @@ pub fn file_systems() -> Vec<&'static dyn FileSystemType> {
 /// A device number for a file system without a device (major 0).
 pub fn anonymous_dev() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    let minor = NEXT.fetch_add(1, Ordering::Relaxed);
+    keel_abi::types::Dev::new(0, minor as u32).encode()
 }
