@@ -352,7 +352,9 @@ impl Registry {
     }
 
     /// Calls `emit` for each name from position `pos` on until it returns false. Positions 0 and 1 are `.` and `..`,
-    /// which the VFS makes. Errors: `ENOENT`, `ENOTDIR`.
+    /// which the VFS makes. `emit` runs while the registry is borrowed: under a lock it must not touch user memory.
+    ///
+    /// Errors: `ENOENT`, `ENOTDIR`.
     pub fn readdir(
         &self,
         dir: Id,

@@ -2,7 +2,9 @@
 //!
 //! Positions 0 and 1 are `.` and `..`, which the VFS makes from its own dentries; each directory numbers the rest in a
 //! way that stays valid while names come and go (by PID, by descriptor), so that a listing which goes on after a
-//! change neither repeats nor skips what was there all the time.
+//! change neither repeats nor skips what was there all the time. No lock of a source is held while `emit` runs.
+
+use alloc::vec::Vec;
 
 use keel_abi::{Errno, Result};
 
@@ -273,19 +275,26 @@ impl Node {
     fn list_map_files(&self, pos: u64, emit: Emit<'_>) -> Result<()> {
         let task = self.live_task()?;
         task.allow(crate::source::Access::Read)?;
-        let mut name = Text::new();
-        let mut more = true;
+        // The areas are collected first: `emit` may touch user memory, whose faults take the lock that the source
+        // holds while it visits.
+        let mut areas = Vec::new();
         task.vmas(&mut |vma| {
-            let at = FIRST + (vma.start >> 12);
-            if !more || at < pos || !task::maps::is_file(vma) {
-                return Ok(());
+            if FIRST + (vma.start >> 12) >= pos && task::maps::is_file(vma) {
+                areas.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                areas.push((vma.start, vma.end));
             }
-            name.clear();
-            put!(name, "{:x}-{:x}", vma.start, vma.end)?;
-            let node = self.below(Place::MapFile(vma.start, vma.end), name.as_bytes());
-            more = send(&node, name.as_bytes(), at + 1, emit);
             Ok(())
-        })
+        })?;
+        let mut name = Text::new();
+        for (start, end) in areas {
+            name.clear();
+            put!(name, "{start:x}-{end:x}")?;
+            let node = self.below(Place::MapFile(start, end), name.as_bytes());
+            if !send(&node, name.as_bytes(), FIRST + (start >> 12) + 1, emit) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn list_sysctl(
@@ -351,7 +360,7 @@ fn send(node: &Node, name: &[u8], next: u64, emit: Emit<'_>) -> bool {
 }
 
 /// Target of `self`, or of `thread-self`.
-pub(crate) fn self_link(sys: &dyn System, thread: bool) -> Result<alloc::vec::Vec<u8>> {
+pub(crate) fn self_link(sys: &dyn System, thread: bool) -> Result<Vec<u8>> {
     let (tgid, tid) = sys.current().ok_or(Errno::ENOENT)?;
     let mut text = Text::new();
     if thread {
