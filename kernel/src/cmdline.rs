@@ -68,12 +68,13 @@ impl CommandLine {
 
     /// The value of the last `name=value`.
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.values(name).last()
+        self.values(name).pop()
     }
 
     /// All values of `name=value` in order.
-    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.words.iter().filter_map(move |word| word.strip_prefix(name)?.strip_prefix('='))
+    pub fn values<'a>(&'a self, name: &str) -> Vec<&'a str> {
+        let value = |word: &'a String| word.strip_prefix(name)?.strip_prefix('=');
+        self.words.iter().filter_map(value).collect()
     }
 
     /// Arguments for init: unknown words and those behind `--`.

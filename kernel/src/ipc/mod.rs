@@ -6,6 +6,7 @@ pub mod futex;
 pub mod inotify;
 pub mod pidfd;
 pub mod pipe;
+pub mod poll;
 pub mod timerfd;
 
 /// Sets up what needs it.

@@ -111,7 +111,7 @@ pub fn clone(cx: &mut Ctx, request: &CloneRequest) -> Result<u32> {
     new_task.wake();
     if let Some(done) = vfork {
         // Only a fatal signal to the parent ends the wait before the child's exec or exit.
-        let _ = done.wait(SleepMode::Killable);
+        let _ = done.wait_until(SleepMode::Killable, None);
         super::ptrace::vfork_done(cx.thread, tid);
     }
     Ok(tid)

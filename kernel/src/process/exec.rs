@@ -286,7 +286,7 @@ fn load(
     mm.set_limits(limits_of(thread));
     mm.update_layout(|l| l.mmap_base = layout.mmap_base as usize);
     let plan = &program.plan;
-    let exec_stack = plan.exec_stack == ExecStack::Executable;
+    let exec_stack = plan.exec_stack == ExecStack::Enable;
     let stack_prot = if exec_stack {
         PageProt::READ | PageProt::WRITE | PageProt::EXEC
     } else {

@@ -7,7 +7,7 @@ use super::{Process, Thread, pid};
 use crate::prelude::*;
 
 /// Which children a wait is for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Target {
     /// Any child.
     Any,
@@ -20,7 +20,7 @@ pub enum Target {
 }
 
 /// What a wait looks for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Wanted {
     /// Whose changes.
     pub target: Target,

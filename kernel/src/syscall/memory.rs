@@ -458,7 +458,7 @@ impl<'a> Segments<'a> {
     /// Address and length of what is left of the current segment.
     fn peek(&self) -> Option<(usize, usize)> {
         let first = self.list.first()?;
-        let addr = (first.iov_base as usize).wrapping_add(self.used);
+        let addr = (first.iov_base.addr() as usize).wrapping_add(self.used);
         Some((addr, first.iov_len as usize - self.used))
     }
 
@@ -498,7 +498,7 @@ pub fn process_madvise(
     let mm = target.mm_opt().ok_or(Errno::ESRCH)?;
     let mut done = 0;
     for segment in &segments {
-        let range = range(UserAddr(segment.iov_base), segment.iov_len as usize)?;
+        let range = range(segment.iov_base.user_addr(), segment.iov_len as usize)?;
         match advise(&mm, range, advice) {
             Ok(()) => done += segment.iov_len as usize,
             Err(error) if done == 0 => return Err(error),

@@ -4,16 +4,26 @@
 //! have a handler here of exactly the row's type, re-exported from one of the family modules. Calls that are
 //! absent answer with the row's errno.
 
+mod cred;
+mod ipc;
 mod memory;
-mod process;
+pub mod poll;
+mod prctl;
+pub mod process;
 mod sched;
-mod system;
-mod time;
+mod signal;
+pub mod system;
+pub mod time;
 pub mod trace;
 
+pub use cred::*;
+pub use ipc::*;
 pub use memory::*;
+pub use poll::*;
+pub use prctl::*;
 pub use process::*;
 pub use sched::*;
+pub use signal::*;
 pub use system::*;
 pub use time::*;
 

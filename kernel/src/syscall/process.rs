@@ -241,7 +241,7 @@ fn report(event: &Event, infop: UserPtr<Siginfo>, rusage: UserPtr<Rusage>) -> Re
     };
     rusage.write_if_given(&rusage_of(&event.usage))?;
     // waitid(2) leaves the times of the siginfo at zero.
-    let info = Siginfo::child(SIGCHLD, code, event.pid as i32, event.uid, status, 0, 0);
+    let info = Siginfo::child(code, Pid(event.pid as i32), Uid(event.uid), status, 0, 0);
     infop.write_if_given(&info)
 }
 

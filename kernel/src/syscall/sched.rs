@@ -361,39 +361,39 @@ pub fn membarrier(
         return Err(Errno::EINVAL);
     }
     let supported = [
-        MembarrierCmd::GLOBAL,
-        MembarrierCmd::GLOBAL_EXPEDITED,
-        MembarrierCmd::REGISTER_GLOBAL_EXPEDITED,
-        MembarrierCmd::PRIVATE_EXPEDITED,
-        MembarrierCmd::REGISTER_PRIVATE_EXPEDITED,
-        MembarrierCmd::PRIVATE_EXPEDITED_SYNC_CORE,
-        MembarrierCmd::REGISTER_PRIVATE_EXPEDITED_SYNC_CORE,
+        MembarrierCmd::MEMBARRIER_CMD_GLOBAL,
+        MembarrierCmd::MEMBARRIER_CMD_GLOBAL_EXPEDITED,
+        MembarrierCmd::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED,
+        MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED,
+        MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED,
+        MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE,
+        MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE,
     ];
     let mm = cx.thread.mm();
     let registered = |cmd: MembarrierCmd| mm.membarrier.load(Ordering::Relaxed) & cmd.0 as u32 != 0;
     // An interrupt on every CPU orders memory and serialises instruction fetch there.
     let everywhere = || cpu::call_on_all(&|| {}, true);
     match cmd {
-        MembarrierCmd::QUERY => {
+        MembarrierCmd::MEMBARRIER_CMD_QUERY => {
             return Ok(supported.iter().fold(0, |mask, cmd| mask | cmd.0));
         }
-        MembarrierCmd::GLOBAL | MembarrierCmd::GLOBAL_EXPEDITED => everywhere(),
-        MembarrierCmd::REGISTER_GLOBAL_EXPEDITED
-        | MembarrierCmd::REGISTER_PRIVATE_EXPEDITED
-        | MembarrierCmd::REGISTER_PRIVATE_EXPEDITED_SYNC_CORE => {
+        MembarrierCmd::MEMBARRIER_CMD_GLOBAL | MembarrierCmd::MEMBARRIER_CMD_GLOBAL_EXPEDITED => everywhere(),
+        MembarrierCmd::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED
+        | MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED
+        | MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE => {
             mm.membarrier.fetch_or(cmd.0 as u32, Ordering::Relaxed);
         }
-        MembarrierCmd::PRIVATE_EXPEDITED
-            if registered(MembarrierCmd::REGISTER_PRIVATE_EXPEDITED) =>
+        MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED
+            if registered(MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) =>
         {
             everywhere();
         }
-        MembarrierCmd::PRIVATE_EXPEDITED_SYNC_CORE
-            if registered(MembarrierCmd::REGISTER_PRIVATE_EXPEDITED_SYNC_CORE) =>
+        MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE
+            if registered(MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE) =>
         {
             everywhere();
         }
-        MembarrierCmd::PRIVATE_EXPEDITED | MembarrierCmd::PRIVATE_EXPEDITED_SYNC_CORE => {
+        MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED | MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE => {
             return Err(Errno::EPERM);
         }
         _ => return Err(Errno::EINVAL),

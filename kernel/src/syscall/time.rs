@@ -66,9 +66,9 @@ fn cpu_clock(cx: &Ctx, raw: i32) -> Result<i64> {
     }
     let pid = (!(raw >> 3)).cast_unsigned();
     let usage = if raw & PER_THREAD != 0 {
-        let thread = if pid == 0 { Some(cx.thread.clone()) } else { pid::find_thread(pid) };
+        let thread = if pid == 0 { Some(Arc::clone(cx.thread)) } else { pid::find_thread(pid) };
         let thread = thread.filter(|t| Arc::ptr_eq(&t.process, &cx.thread.process));
-        thread_usage(&thread.ok_or(Errno::EINVAL)?)
+        thread_usage(&*thread.ok_or(Errno::EINVAL)?)
     } else {
         let process = if pid == 0 { Some(cx.thread.process.clone()) } else { pid::find(pid) };
         process.ok_or(Errno::EINVAL)?.usage()

@@ -92,7 +92,7 @@ pub fn exit(cx: &mut Ctx, nr: u64, args: [u64; 6]) {
     let _ = describe(nr, &args, &mut line);
     let _ = line.write_str(" = ");
     let _ = match table::lookup(nr) {
-        Some(row) => row.trace_result(cx.user.rax, &mut line),
+        Some(row) => (row.trace_ret)(cx.user.rax, &mut line),
         None => write!(line, "{:#x}", cx.user.rax),
     };
     line.push('\n');

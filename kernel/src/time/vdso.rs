@@ -14,8 +14,8 @@ struct Vdso {
     data: Frame,
     data_object: Arc<SpecialPages>,
     image_object: Arc<SpecialPages>,
-    /// What was published last; held while publishing.
-    published: SpinLock<VdsoData>,
+    /// What was published last, and its sequence number; held while publishing.
+    published: SpinLock<(VdsoData, u32)>,
 }
 
 static VDSO: OnceLock<Vdso> = OnceLock::new();
@@ -47,7 +47,7 @@ pub fn init() {
         data,
         data_object,
         image_object,
-        published: SpinLock::new(VdsoData::default()),
+        published: SpinLock::new((VdsoData::default(), 0)),
     });
     update();
 }
@@ -57,7 +57,8 @@ pub fn init() {
 pub fn update() {
     let Some(vdso) = VDSO.get() else { return };
     let params = keel_hal::time::tsc_params();
-    let mut data = vdso.published.lock();
+    let mut published = vdso.published.lock();
+    let (data, seq) = &mut *published;
     let now = keel_hal::time::now();
     data.clock_mode = ClockMode::Tsc;
     data.cpu_mode = CpuMode::Rdtscp;
@@ -75,15 +76,15 @@ pub fn update() {
         let nsec = ns.rem_euclid(NSEC_PER_SEC as i64) as u32;
         data.set(clock, sec as u64, nsec);
     };
-    set(&mut data, 0, wall);
-    set(&mut data, 1, base as i64);
-    set(&mut data, 4, base as i64);
-    set(&mut data, 7, base as i64);
-    set(&mut data, 11, tai);
+    set(data, 0, wall);
+    set(data, 1, base as i64);
+    set(data, 4, base as i64);
+    set(data, 7, base as i64);
+    set(data, 11, tai);
     // The coarse clocks tell when this page was written last.
-    set(&mut data, 5, (now as i64).saturating_add(clock::realtime_offset()));
-    set(&mut data, 6, now as i64);
-    data.publish(&Page(&vdso.data));
+    set(data, 5, (now as i64).saturating_add(clock::realtime_offset()));
+    set(data, 6, now as i64);
+    data.publish(&Page(&vdso.data), seq);
 }
 
 /// Maps data page and image into a new program; gives the image's address.

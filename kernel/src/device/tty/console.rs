@@ -21,7 +21,7 @@ impl CharDevice for Console {
 /// The terminal behind the console: that of the last `console=` that exists, else the first serial line.
 pub fn terminal() -> Option<Arc<Tty>> {
     let ttys = serial::ttys();
-    let named = cmdline::get().values("console").filter_map(|value| {
+    let named = cmdline::get().values("console").into_iter().filter_map(|value| {
         let name = value.split(',').next()?;
         ttys.iter().flatten().find(|tty| tty.name == name)
     });

@@ -19,7 +19,7 @@ pub use deliver::deliver_pending;
 pub use frame::{describe_altstack, min_stack_size, set_altstack, sigreturn};
 pub use queue::{Pending, SigInfo};
 pub use send::{
-    force_fault, force_segv, kill_process, send_pgrp, send_process, send_process_checked,
+    discard, force_fault, force_segv, kill_process, send_pgrp, send_process, send_process_checked,
     send_thread, send_thread_checked,
 };
 pub use state::{Action, AltStack, ProcessSignals, ThreadSignals, take_any, wait_for};

@@ -185,3 +185,8 @@ pub(super) fn notify_parent_of_job(process: &Arc<Process>, info: impl Fn(&Arc<Pr
     }
     parent.child_wait.wake_all();
 }
+
+/// Throws away what is pending of `mask`: the signals have just been ignored.
+pub fn discard(process: &Arc<Process>, mask: u64) {
+    flush(process, &process.threads(), mask);
+}

@@ -1,5 +1,9 @@
 //! The kernel log: a ring of records behind /dev/kmsg and syslog(2), copied to the console as `loglevel=` says.
 
+mod kmsg;
+
+pub use kmsg::open_kmsg;
+
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
