@@ -581,7 +581,7 @@ impl<P: Platform> Fs<P> {
         Ok(st)
     }
 
-    /// Ends a use whose inode could not be loaded.
+    /// Ends a use of an inode that could not be loaded or written.
     fn drop_unloaded(&self, ino: u32) {
         let mut shard = self.icache.shard(ino).lock();
         if let Some(s) = shard.get_mut(&ino) {
@@ -620,21 +620,18 @@ impl<P: Platform> Fs<P> {
     /// Gives one use back. The last one writes lazily kept times and, if no link is left, frees the file.
     pub fn iput(&self, inode: Arc<Inode<P>>) -> Result<()> {
         let ino = inode.ino;
-        match self.end_use(ino) {
-            LastUse::No => Ok(()),
-            LastUse::WriteBack => {
-                let r = self.write_lazy(&inode);
-                // The use that writing took is over; nobody else may have come meanwhile.
-                let mut shard = self.icache.shard(ino).lock();
-                if let Some(s) = shard.get_mut(&ino) {
-                    s.users -= 1;
-                    if s.users == 0 && !s.inode.read().lazy {
-                        shard.remove(&ino);
+        loop {
+            match self.end_use(ino) {
+                LastUse::No => return Ok(()),
+                LastUse::Delete => return self.delete_inode(&inode),
+                // Afterwards others may have come and gone: look again.
+                LastUse::WriteBack => {
+                    if let Err(e) = self.write_lazy(&inode) {
+                        self.drop_unloaded(ino);
+                        return Err(e);
                     }
                 }
-                r
             }
-            LastUse::Delete => self.delete_inode(&inode),
         }
     }
 
