@@ -44,7 +44,8 @@ pub trait Hooks: Sync {
     /// Arms a wake-up of the current task at `deadline_ns`, calls [`crate::task::schedule`], disarms it.
     fn schedule_timeout(&self, deadline_ns: u64);
 
-    /// The text of a panic, for the kernel's log, before the machine stops.
+    /// The text of a panic, which is on the first serial port already, for the kernel's log (pstore,
+    /// other consoles), before the machine stops. The other CPUs are stopped, with whatever locks they held.
     fn fatal(&self, message: &str);
 }
 

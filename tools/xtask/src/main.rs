@@ -8,6 +8,7 @@ mod cache;
 mod cmd;
 mod console;
 mod cpio;
+mod debian;
 mod exec;
 mod guest;
 mod host;

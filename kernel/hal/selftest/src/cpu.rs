@@ -267,9 +267,6 @@ fn exceptions(t: &mut Runner) {
         ("int3", &[0xcc], 3, 0, 0),
         ("invalid opcode", &[0x0f, 0x0b], 6, 0, 0),
         ("hlt", &[0xf4], 13, 0, 0),
-        // The error code would name the gate, but QEMU's TCG names another one.
-        ("iret to nowhere", &[0x48, 0xcf], 14, 4, DATA + 4096),
-        // mov rax, [0x1000]
         ("read of nothing", &[0x48, 0x8b, 0x04, 0x25, 0, 0x10, 0, 0], 14, 4, 0x1000),
         // mov [CODE], rax
         ("write to code", &[0x48, 0x89, 0x04, 0x25, 0, 0, 0x40, 0], 14, 7, CODE),

@@ -85,3 +85,26 @@ pub(crate) unsafe fn is_zero(src: usize, len: usize) -> bool {
     }
     true
 }
+pub mod exp {
+    use core::arch::asm;
+    pub fn zero_unrolled(dst: usize) { unsafe { asm!(
+        "2:", "mov [rdi], rax","mov [rdi+8], rax","mov [rdi+16], rax","mov [rdi+24], rax","mov [rdi+32], rax","mov [rdi+40], rax","mov [rdi+48], rax","mov [rdi+56], rax",
+        "add rdi, 64","sub rcx, 64","jnz 2b", inout("rcx") 4096usize=>_, inout("rdi") dst=>_, in("rax") 0usize, options(nostack)); } }
+    pub fn copy_unrolled(dst: usize, src: usize) { unsafe { asm!(
+        "2:",
+        "mov rax,[rsi]","mov rdx,[rsi+8]","mov r8,[rsi+16]","mov r9,[rsi+24]","mov [rdi],rax","mov [rdi+8],rdx","mov [rdi+16],r8","mov [rdi+24],r9",
+        "mov rax,[rsi+32]","mov rdx,[rsi+40]","mov r8,[rsi+48]","mov r9,[rsi+56]","mov [rdi+32],rax","mov [rdi+40],rdx","mov [rdi+48],r8","mov [rdi+56],r9",
+        "add rdi,64","add rsi,64","sub rcx,64","jnz 2b", inout("rcx") 4096usize=>_, inout("rdi") dst=>_, inout("rsi") src=>_, out("rax") _, out("rdx") _, out("r8") _, out("r9") _, options(nostack)); } }
+    pub fn zero_rep(dst: usize) { unsafe { super::fill(dst,0,4096) } }
+    pub fn zero_repb(dst: usize) { unsafe { asm!("rep stosb", inout("rcx") 4096usize=>_, inout("rdi") dst=>_, in("rax") 0usize, options(nostack)); } }
+    pub fn copy_rep(dst: usize, src: usize) { unsafe { super::copy(dst,src,4096) } }
+    pub fn pushf() { unsafe { asm!("pushfq","pop {}", out(reg) _) } }
+    pub fn clisti() { unsafe { asm!("cli","sti") } }
+    pub fn gsload() { unsafe { asm!("mov {0:e}, gs:[0x24]", out(reg) _) } }
+    pub fn stac() { unsafe { asm!("stac","clac") } }
+    pub fn lockadd(p: usize) { unsafe { asm!("lock add qword ptr [{0}], 1", in(reg) p) } }
+    pub fn invlpg(p: usize) { unsafe { asm!("invlpg [{0}]", in(reg) p) } }
+    pub fn cr3() { unsafe { asm!("mov {0}, cr3","mov cr3,{0}", out(reg) _) } }
+    pub fn rdtsc() { unsafe { asm!("rdtsc", out("rax") _, out("rdx") _) } }
+    pub fn id() { core::hint::black_box(crate::cpu::id()); }
+}

@@ -11,7 +11,7 @@
 //! entries own such a count as well.
 
 mod buddy;
-pub(crate) mod bytes;
+pub mod bytes;
 mod cache;
 mod contents;
 pub(crate) mod early;
