@@ -8,7 +8,9 @@ pub fn run(args: &[String]) -> i32 {
     let mut out = std::io::stdout().lock();
     let text = match args.first().map(String::as_str) {
         Some("args") => args[1..].join("\n"),
-        Some("env") => std::env::vars().map(|(k, v)| format!("{k}={v}\n")).collect(),
+        Some("env") => std::env::vars()
+            .map(|(k, v)| format!("{k}={v}\n"))
+            .collect(),
         Some("exit") => return args.get(1).and_then(|a| a.parse().ok()).unwrap_or(2),
         Some("status") => std::fs::read_to_string("/proc/self/status").unwrap_or_default(),
         Some("fds") => (0..64)
@@ -25,7 +27,12 @@ pub fn run(args: &[String]) -> i32 {
         Some("pid") => std::process::id().to_string(),
         Some("auxv") => {
             let at = |k| crate::sys::auxv(k);
-            format!("{} {} {}", at(libc::AT_SECURE), at(libc::AT_UID), at(libc::AT_PAGESZ))
+            format!(
+                "{} {} {}",
+                at(libc::AT_SECURE),
+                at(libc::AT_UID),
+                at(libc::AT_PAGESZ)
+            )
         }
         _ => return 2,
     };

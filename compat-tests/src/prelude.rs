@@ -11,9 +11,9 @@ pub use crate::sys::{
 };
 pub use crate::util::{
     Gate, MS, NOBODY, as_nobody, become_nobody, clock_ns, close, dir, eventually, exec_helper,
-    execve, exists, file, fstat, get, long_path, lstat, ms, need_root, open, pipe, pipe_with,
-    poll_one, put, read_some, sleep_ms, socketpair, stat_field, status_field, text, timed,
-    timespec, vector, wait_asleep, write_all,
+    execve, exists, file, fstat, get, ignore, long_path, lstat, ms, need_root, open, pipe,
+    pipe_with, poll_one, put, read_some, sleep_ms, socketpair, stat_field, status_field, text,
+    timed, timespec, vector, wait_asleep, write_all,
 };
 pub use crate::{case, sc};
 pub use libc::*;

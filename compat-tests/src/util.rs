@@ -105,6 +105,9 @@ pub fn close(fd: i32) {
     sc!(close, fd).is(0);
 }
 
+/// Does nothing with `value`: for answers that a case has no opinion on.
+pub fn ignore<T>(_value: T) {}
+
 /// Sleeps.
 pub fn sleep_ms(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
@@ -140,7 +143,9 @@ pub fn status_field(pid: i32, key: &str) -> String {
     let all = text(&format!("/proc/{pid}/status"));
     let line = all.lines().find(|l| l.split(':').next() == Some(key));
     let line = line.unwrap_or_else(|| panic!("no {key} in /proc/{pid}/status"));
-    line.split_once(':').map(|(_, v)| v.trim().to_string()).unwrap_or_default()
+    line.split_once(':')
+        .map(|(_, v)| v.trim().to_string())
+        .unwrap_or_default()
 }
 
 /// Waits until process or thread `pid` sleeps in a call.
@@ -156,7 +161,10 @@ pub fn wait_asleep(pid: i32) {
 
 /// Seconds and nanoseconds.
 pub fn timespec(sec: i64, nsec: i64) -> libc::timespec {
-    libc::timespec { tv_sec: sec, tv_nsec: nsec }
+    libc::timespec {
+        tv_sec: sec,
+        tv_nsec: nsec,
+    }
 }
 
 /// `ms` milliseconds as a timespec.
@@ -258,7 +266,11 @@ impl Default for Gate {
 /// `poll` of one descriptor: the events that are there within `ms` milliseconds.
 #[track_caller]
 pub fn poll_one(fd: i32, events: i16, ms: i32) -> i16 {
-    let mut p = [libc::pollfd { fd, events, revents: 0 }];
+    let mut p = [libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    }];
     let _ = sc!(poll, &mut p, 1, ms).ok();
     p[0].revents
 }

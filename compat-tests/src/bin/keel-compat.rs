@@ -57,7 +57,13 @@ fn main() {
 
 fn parse(args: Vec<String>) -> Result<Cli, String> {
     let dir = std::env::var("TMPDIR").unwrap_or_else(|_| "/var/tmp".to_string());
-    let opts = Options { jobs: 1, dir, slow: 1, verbose: false, announce: false };
+    let opts = Options {
+        jobs: 1,
+        dir,
+        slow: 1,
+        verbose: false,
+        announce: false,
+    };
     let mut cli = Cli {
         patterns: vec![],
         exclude: vec![],
@@ -86,8 +92,15 @@ fn parse(args: Vec<String>) -> Result<Cli, String> {
             "--list-file" => {
                 let name = value()?;
                 let text = std::fs::read_to_string(&name).map_err(|e| format!("{name}: {e}"))?;
-                let lines = text.lines().map(|l| l.split('#').next().unwrap_or("").trim());
-                cli.ids = Some(lines.filter(|l| !l.is_empty()).map(str::to_string).collect());
+                let lines = text
+                    .lines()
+                    .map(|l| l.split('#').next().unwrap_or("").trim());
+                cli.ids = Some(
+                    lines
+                        .filter(|l| !l.is_empty())
+                        .map(str::to_string)
+                        .collect(),
+                );
             }
             "--help" | "-h" => {
                 println!("{USAGE}");
@@ -144,9 +157,16 @@ fn list(cases: &[&Case], format: Format) {
     let rows: Vec<String> = cases
         .iter()
         .map(|case| {
-            let calls: Vec<String> =
-                case.calls.split_whitespace().map(|c| format!("\"{c}\"")).collect();
-            format!("{{\"id\": \"{}\", \"syscalls\": [{}]}}", case.id(), calls.join(", "))
+            let calls: Vec<String> = case
+                .calls
+                .split_whitespace()
+                .map(|c| format!("\"{c}\""))
+                .collect();
+            format!(
+                "{{\"id\": \"{}\", \"syscalls\": [{}]}}",
+                case.id(),
+                calls.join(", ")
+            )
         })
         .collect();
     println!("[\n{}\n]", rows.join(",\n"));
@@ -157,7 +177,9 @@ fn summary(cases: &[&Case]) {
     let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
     for case in cases {
         let id = case.id();
-        *families.entry(id.split('/').next().unwrap_or("").to_string()).or_default() += 1;
+        *families
+            .entry(id.split('/').next().unwrap_or("").to_string())
+            .or_default() += 1;
         for call in case.calls.split_whitespace() {
             *calls.entry(call).or_default() += 1;
         }

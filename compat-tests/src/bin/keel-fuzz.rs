@@ -76,8 +76,15 @@ fn parse() -> Result<Cli, String> {
     let dir = std::env::var("TMPDIR").unwrap_or_else(|_| "/var/tmp".to_string());
     let root = compat_tests::sc!(geteuid).ok() == 0;
     let mut only = Vec::new();
-    let config =
-        Config { len: 40, threads: 1, nobody: !root, keep: None, trace: false, dir, rows: vec![] };
+    let config = Config {
+        len: 40,
+        threads: 1,
+        nobody: !root,
+        keep: None,
+        trace: false,
+        dir,
+        rows: vec![],
+    };
     let mut cli = Cli {
         seed: 1,
         programs: 100,
@@ -163,10 +170,18 @@ fn work(cli: &Cli, worker: u64) {
     while end.map_or(k < cli.programs, |end| Instant::now() < end) {
         let seed = cli.seed.wrapping_add(k);
         let nobody = cli.users[(k / cli.procs) as usize % cli.users.len()];
-        let config = Config { nobody, ..cli.config.clone() };
+        let config = Config {
+            nobody,
+            ..cli.config.clone()
+        };
         let outcome = run(seed, &config, &journal);
         calls += outcome.results.iter().flatten().count();
-        good += outcome.results.iter().flatten().filter(|r| !(-4095..0).contains(*r)).count();
+        good += outcome
+            .results
+            .iter()
+            .flatten()
+            .filter(|r| !(-4095..0).contains(*r))
+            .count();
         timeouts += usize::from(outcome.timeout);
         if let Some(sig) = outcome.status.signal() {
             *deaths.entry(sig).or_default() += 1;
@@ -185,7 +200,10 @@ fn oracle(cli: &Cli, seeds: impl Iterator<Item = u64>) -> Vec<String> {
     let mut lines = Vec::new();
     for seed in seeds {
         for &nobody in &cli.users {
-            let config = Config { nobody, ..cli.config.clone() };
+            let config = Config {
+                nobody,
+                ..cli.config.clone()
+            };
             let outcome = run(seed, &config, &journal);
             lines.extend(describe(seed, nobody, &config, &outcome));
         }
@@ -215,14 +233,18 @@ fn compare(cli: &Cli, file: &str) {
         std::process::exit(2);
     });
     let want: Vec<&str> = text.lines().collect();
-    let mut seeds: Vec<u64> =
-        want.iter().filter_map(|l| l.split(' ').next()?.parse().ok()).collect();
+    let mut seeds: Vec<u64> = want
+        .iter()
+        .filter_map(|l| l.split(' ').next()?.parse().ok())
+        .collect();
     seeds.dedup();
     let got = oracle(cli, seeds.into_iter());
     let mut by_call: BTreeMap<String, usize> = BTreeMap::new();
     for (w, g) in want.iter().zip(&got).filter(|(w, g)| *w != g) {
         println!("{w}  here: {}", g.rsplit(' ').next().unwrap_or(""));
-        *by_call.entry(w.split(' ').nth(3).unwrap_or("?").to_string()).or_default() += 1;
+        *by_call
+            .entry(w.split(' ').nth(3).unwrap_or("?").to_string())
+            .or_default() += 1;
     }
     let total: usize = by_call.values().sum();
     for (call, n) in &by_call {
@@ -238,7 +260,11 @@ fn reduce(cli: &Cli, command: &str) {
         let list: Vec<String> = keep.iter().map(usize::to_string).collect();
         let line = command.replace("{}", &list.join(","));
         eprintln!("{} steps: {}", keep.len(), list.join(","));
-        std::process::Command::new("sh").arg("-c").arg(&line).status().is_ok_and(|s| !s.success())
+        std::process::Command::new("sh")
+            .arg("-c")
+            .arg(&line)
+            .status()
+            .is_ok_and(|s| !s.success())
     });
     println!("program {} reduced to {} calls:", cli.seed, kept.len());
     for i in kept {

@@ -1,11 +1,11 @@
 //! The cases, by family. Each family lists its groups; each group is a table of cases.
 
 mod fs;
+mod ipc;
 mod mem;
 mod misc;
 mod mount;
 mod poll;
-mod ipc;
 mod process;
 mod procfs;
 mod sched;
@@ -19,11 +19,28 @@ use crate::harness::Case;
 /// The groups of one family.
 pub type Family = &'static [&'static [Case]];
 
-const FAMILIES: &[Family] = &[fs::GROUPS, poll::GROUPS, mem::GROUPS, process::GROUPS, signal::GROUPS, time::GROUPS, ipc::GROUPS, sched::GROUPS, tty::GROUPS, trace::GROUPS, mount::GROUPS, misc::GROUPS, procfs::GROUPS];
+const FAMILIES: &[Family] = &[
+    fs::GROUPS,
+    poll::GROUPS,
+    mem::GROUPS,
+    process::GROUPS,
+    signal::GROUPS,
+    time::GROUPS,
+    ipc::GROUPS,
+    sched::GROUPS,
+    tty::GROUPS,
+    trace::GROUPS,
+    mount::GROUPS,
+    misc::GROUPS,
+    procfs::GROUPS,
+];
 
 /// Every case, in a fixed order.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    FAMILIES.iter().flat_map(|family| family.iter()).flat_map(|group| group.iter())
+    FAMILIES
+        .iter()
+        .flat_map(|family| family.iter())
+        .flat_map(|group| group.iter())
 }
 
 #[cfg(test)]

@@ -51,7 +51,10 @@ impl Journal {
         Journal(path.map_or(-1, |p| {
             let r = sc!(openat, AT_FDCWD, cstr(p), flags, 0o644);
             if !r.success() {
-                eprintln!("keel-fuzz: cannot open journal {p}: {}", errno_name(r.errno()));
+                eprintln!(
+                    "keel-fuzz: cannot open journal {p}: {}",
+                    errno_name(r.errno())
+                );
                 std::process::exit(2);
             }
             // Out of the way of the numbers that programs use.
@@ -89,7 +92,11 @@ pub fn run(seed: u64, config: &Config, journal: &Journal) -> Outcome {
     let done = results.iter().take(steps.len()).map(|r| r.load(SeqCst));
     let results = done.map(|v| (v != PENDING).then_some(v as isize)).collect();
     let _ = sc!(munmap, RESULTS.load(SeqCst), result_bytes(steps.len()));
-    Outcome { results, status, timeout }
+    Outcome {
+        results,
+        status,
+        timeout,
+    }
 }
 
 static RESULTS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
@@ -137,7 +144,11 @@ fn child(
     }
     let _ = sc!(setitimer, ITIMER_REAL, [0i64, 30_000, 0, 30_000], 0);
     for n in 1..config.threads {
-        let more = program(seed.wrapping_add(n as u64 * 1_000_003), config.len, &config.rows);
+        let more = program(
+            seed.wrapping_add(n as u64 * 1_000_003),
+            config.len,
+            &config.rows,
+        );
         std::thread::spawn(move || {
             for step in &more {
                 let _ = perform(step);

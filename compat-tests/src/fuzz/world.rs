@@ -61,11 +61,25 @@ pub fn build() {
     keep(sc!(pidfd_open, getpid(), 0));
     let mut ends = [-1i32; 2];
     if sc!(pipe2, &mut ends, O_NONBLOCK).success() {
-        let _ = (sc!(dup2, ends[0], next_pair(0)), sc!(dup2, ends[1], next_pair(1)));
+        let _ = (
+            sc!(dup2, ends[0], next_pair(0)),
+            sc!(dup2, ends[1], next_pair(1)),
+        );
         let _ = (sc!(close, ends[0]), sc!(close, ends[1]));
     }
-    if sc!(socketpair, AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, &mut ends).success() {
-        let _ = (sc!(dup2, ends[0], next_pair(2)), sc!(dup2, ends[1], next_pair(3)));
+    if sc!(
+        socketpair,
+        AF_UNIX,
+        SOCK_STREAM | SOCK_NONBLOCK,
+        0,
+        &mut ends
+    )
+    .success()
+    {
+        let _ = (
+            sc!(dup2, ends[0], next_pair(2)),
+            sc!(dup2, ends[1], next_pair(3)),
+        );
         let _ = (sc!(close, ends[0]), sc!(close, ends[1]));
     }
     // Standard descriptors of its own: the machine's null device must keep its mode.
@@ -76,7 +90,13 @@ pub fn build() {
 
 /// The slave of a new pseudo-terminal. The master stays out of reach: its node belongs to the machine.
 fn terminal() -> Ret {
-    let m = sc!(openat, AT_FDCWD, c"/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC, 0);
+    let m = sc!(
+        openat,
+        AT_FDCWD,
+        c"/dev/ptmx",
+        O_RDWR | O_NOCTTY | O_CLOEXEC,
+        0
+    );
     if !m.success() {
         return m;
     }
@@ -84,7 +104,12 @@ fn terminal() -> Ret {
     let _ = sc!(close, m.fd());
     let zero = 0i32;
     let _ = sc!(ioctl, high.fd(), TIOCSPTLCK, &raw const zero);
-    sc!(ioctl, high.fd(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK)
+    sc!(
+        ioctl,
+        high.fd(),
+        TIOCGPTPEER,
+        O_RDWR | O_NOCTTY | O_NONBLOCK
+    )
 }
 
 /// The numbers of the two pairs, at the end of the range.

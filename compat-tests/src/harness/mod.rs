@@ -40,7 +40,12 @@ pub struct Case {
 impl Case {
     /// `family/group/call/name`, where call is the first that it is about.
     pub fn id(&self) -> String {
-        let path = self.module.split("cases::").nth(1).unwrap_or(self.module).replace("::", "/");
+        let path = self
+            .module
+            .split("cases::")
+            .nth(1)
+            .unwrap_or(self.module)
+            .replace("::", "/");
         let call = self.calls.split_whitespace().next().unwrap_or("none");
         format!("{path}/{call}/{}", self.name)
     }
@@ -86,7 +91,9 @@ pub fn skip(reason: &str) -> ! {
 pub fn run_body(case: &Case, dir: &str, report_fd: i32, verbose: bool) -> ! {
     REPORT_FD.store(report_fd, SeqCst);
     std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(|l| format!("{}:{}: ", l.file(), l.line()));
+        let place = info
+            .location()
+            .map(|l| format!("{}:{}: ", l.file(), l.line()));
         let text = info
             .payload()
             .downcast_ref::<&str>()

@@ -29,11 +29,19 @@ impl Report {
             Format::Human => {}
             Format::Tap => println!("TAP version 13\n1..{total}"),
             Format::Json => {
-                println!("{{\"kernel\": {}, \"results\": [", json_string(&kernel_version()));
+                println!(
+                    "{{\"kernel\": {}, \"results\": [",
+                    json_string(&kernel_version())
+                );
             }
         }
         let names = ["pass", "fail", "skip", "timeout", "crash"];
-        Report { format, seen: 0, counts: [0; 5], names }
+        Report {
+            format,
+            seen: 0,
+            counts: [0; 5],
+            names,
+        }
     }
 
     /// Says that a case starts.
@@ -67,8 +75,17 @@ impl Report {
     }
 
     fn tap(&self, r: &Record) {
-        let ok = if matches!(r.outcome, Outcome::Pass | Outcome::Skip) { "ok" } else { "not ok" };
-        let reason = r.message.lines().next().unwrap_or("").trim_start_matches("skip: ");
+        let ok = if matches!(r.outcome, Outcome::Pass | Outcome::Skip) {
+            "ok"
+        } else {
+            "not ok"
+        };
+        let reason = r
+            .message
+            .lines()
+            .next()
+            .unwrap_or("")
+            .trim_start_matches("skip: ");
         let directive = match r.outcome {
             Outcome::Skip => format!(" # SKIP {reason}"),
             _ => String::new(),
@@ -103,8 +120,12 @@ impl Report {
     /// Ends the report; answers whether every case passed or was skipped.
     pub fn end(&self) -> bool {
         let good = self.counts[1] + self.counts[3] + self.counts[4] == 0;
-        let parts: Vec<String> =
-            self.names.iter().zip(self.counts).map(|(n, c)| format!("{n} {c}")).collect();
+        let parts: Vec<String> = self
+            .names
+            .iter()
+            .zip(self.counts)
+            .map(|(n, c)| format!("{n} {c}"))
+            .collect();
         match self.format {
             Format::Human => println!("{} cases: {}", self.seen, parts.join(", ")),
             Format::Tap => println!("# {} cases: {}", self.seen, parts.join(", ")),

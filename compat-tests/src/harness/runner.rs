@@ -80,7 +80,11 @@ pub fn run(cases: &[&Case], opts: &Options, report: &mut Report) {
     let wake = wake_pipe();
     // Orphans of a case come to the runner, so that none is left behind.
     let _ = sc!(prctl, libc::PR_SET_CHILD_SUBREAPER, 1);
-    let base = format!("{}/keel-compat.{}", opts.dir.trim_end_matches('/'), std::process::id());
+    let base = format!(
+        "{}/keel-compat.{}",
+        opts.dir.trim_end_matches('/'),
+        std::process::id()
+    );
     if let Err(e) = std::fs::create_dir_all(&base) {
         eprintln!("keel-compat: cannot make {base}: {e}");
         std::process::exit(2);
@@ -138,7 +142,11 @@ fn start<'a>(case: &'a Case, opts: &Options, dir: String) -> Running<'a> {
         crate::sys::set_disposition(libc::SIGPIPE, libc::SIG_DFL);
         let wake = WAKE.load(std::sync::atomic::Ordering::SeqCst);
         let report = sc!(fcntl, ends[1], libc::F_DUPFD_CLOEXEC, 200);
-        let fd = if report.success() { report.fd() } else { ends[1] };
+        let fd = if report.success() {
+            report.fd()
+        } else {
+            ends[1]
+        };
         // A case starts with 0, 1 and 2 only, so that it can say which number comes next.
         for other in (3..200).filter(|n| *n <= ends[1].max(wake).max(64) && *n != fd) {
             let _ = sc!(close, other);
@@ -154,7 +162,11 @@ fn start<'a>(case: &'a Case, opts: &Options, dir: String) -> Running<'a> {
         pipe: ends[0],
         started: now,
         deadline: now + Duration::from_secs(u64::from(case.limit * opts.slow.max(1))),
-        message: if pid < 0 { b"fork failed".to_vec() } else { Vec::new() },
+        message: if pid < 0 {
+            b"fork failed".to_vec()
+        } else {
+            Vec::new()
+        },
         dir,
         killed: false,
     }
@@ -162,9 +174,16 @@ fn start<'a>(case: &'a Case, opts: &Options, dir: String) -> Running<'a> {
 
 fn wait_for_news(running: &[Running<'_>], wake: i32) {
     let now = Instant::now();
-    let next = running.iter().map(|r| r.deadline.saturating_duration_since(now)).min();
+    let next = running
+        .iter()
+        .map(|r| r.deadline.saturating_duration_since(now))
+        .min();
     let millis = next.unwrap_or_default().as_millis().clamp(1, 250) as i32;
-    let mut fds = [libc::pollfd { fd: wake, events: libc::POLLIN, revents: 0 }];
+    let mut fds = [libc::pollfd {
+        fd: wake,
+        events: libc::POLLIN,
+        revents: 0,
+    }];
     let _ = sc!(poll, &mut fds, 1, millis);
     let mut junk = [0u8; 64];
     while sc!(read, wake, &mut junk, 64).success() {}
@@ -203,14 +222,18 @@ fn reap(running: &mut Vec<Running<'_>>, report: &mut Report) {
 
 fn enforce_limits(running: &mut Vec<Running<'_>>, report: &mut Report) {
     let now = Instant::now();
-    for r in running.iter_mut().filter(|r| now >= r.deadline && !r.killed) {
+    for r in running
+        .iter_mut()
+        .filter(|r| now >= r.deadline && !r.killed)
+    {
         r.killed = true;
         let _ = sc!(kill, -r.pid, libc::SIGKILL);
         let _ = sc!(kill, r.pid, libc::SIGKILL);
     }
     // A process that not even SIGKILL ends (a kernel bug) is given up after five more seconds.
-    while let Some(at) =
-        running.iter().position(|r| r.killed && now >= r.deadline + Duration::from_secs(5))
+    while let Some(at) = running
+        .iter()
+        .position(|r| r.killed && now >= r.deadline + Duration::from_secs(5))
     {
         finish(running.swap_remove(at), Status(libc::SIGKILL), report);
     }
@@ -239,7 +262,12 @@ fn finish(mut r: Running<'_>, status: Status, report: &mut Report) {
     }
     report.add(Record {
         id: r.case.id(),
-        calls: r.case.calls.split_whitespace().map(str::to_string).collect(),
+        calls: r
+            .case
+            .calls
+            .split_whitespace()
+            .map(str::to_string)
+            .collect(),
         outcome,
         message,
         elapsed,

@@ -56,7 +56,11 @@ pub fn bytes_of<T: Copy + 'static>(value: &T) -> &[u8] {
 /// A plain structure from the front of `bytes`.
 #[track_caller]
 pub fn from_bytes<T: Copy + 'static>(bytes: &[u8]) -> T {
-    assert!(bytes.len() >= size_of::<T>(), "short structure: {} bytes", bytes.len());
+    assert!(
+        bytes.len() >= size_of::<T>(),
+        "short structure: {} bytes",
+        bytes.len()
+    );
     // SAFETY: the length was checked, the read is unaligned, and `T` is a plain UAPI structure.
     unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
 }
@@ -64,7 +68,16 @@ pub fn from_bytes<T: Copy + 'static>(bytes: &[u8]) -> T {
 /// An anonymous private mapping of `len` bytes with protection `prot`.
 #[track_caller]
 pub fn map_anon(len: usize, prot: i32) -> usize {
-    crate::sc!(mmap, 0, len, prot, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0).addr()
+    crate::sc!(
+        mmap,
+        0,
+        len,
+        prot,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        -1,
+        0
+    )
+    .addr()
 }
 
 /// A mapping of `len` bytes of `fd` from `off`.
@@ -80,7 +93,10 @@ pub fn shared_words() -> &'static [AtomicU32] {
     let addr = map_fd(-1, PAGE, libc::PROT_READ | libc::PROT_WRITE, flags, 0);
     // SAFETY: a fresh, page-aligned, zeroed mapping that is never unmapped; atomics may be shared.
     unsafe {
-        std::slice::from_raw_parts(std::ptr::with_exposed_provenance(addr), PAGE / size_of::<u32>())
+        std::slice::from_raw_parts(
+            std::ptr::with_exposed_provenance(addr),
+            PAGE / size_of::<u32>(),
+        )
     }
 }
 

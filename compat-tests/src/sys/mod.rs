@@ -87,7 +87,11 @@ pub struct Ret {
 impl Ret {
     /// The error number, 0 when the call succeeded.
     pub fn errno(self) -> i32 {
-        if (-4095..0).contains(&self.raw) { -self.raw as i32 } else { 0 }
+        if (-4095..0).contains(&self.raw) {
+            -self.raw as i32
+        } else {
+            0
+        }
     }
 
     /// The register as it is: a value, or an error number negated.
@@ -110,7 +114,12 @@ impl Ret {
     /// Asserts success and answers the value.
     #[track_caller]
     pub fn ok(self) -> i64 {
-        assert!(self.success(), "{}: expected success, got {}", self.name, self.describe());
+        assert!(
+            self.success(),
+            "{}: expected success, got {}",
+            self.name,
+            self.describe()
+        );
         self.raw as i64
     }
 

@@ -104,7 +104,11 @@ impl Child {
     #[track_caller]
     pub fn dies(self, sig: i32) {
         let st = self.wait();
-        assert_eq!(st.signal(), Some(sig), "child {st:?}, expected death by signal {sig}");
+        assert_eq!(
+            st.signal(),
+            Some(sig),
+            "child {st:?}, expected death by signal {sig}"
+        );
     }
 
     /// Sends it a signal.

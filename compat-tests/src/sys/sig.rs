@@ -53,7 +53,12 @@ pub fn on_signal_masking(sig: i32, flags: i32, mask: u64) {
         (&raw mut act.sa_mask).cast::<u64>().write(mask);
         libc::sigaction(sig, &act, std::ptr::null_mut())
     };
-    assert_eq!(r, 0, "sigaction({sig}): {}", std::io::Error::last_os_error());
+    assert_eq!(
+        r,
+        0,
+        "sigaction({sig}): {}",
+        std::io::Error::last_os_error()
+    );
 }
 
 /// Sets `sig` to `SIG_DFL` or `SIG_IGN`.
@@ -63,7 +68,12 @@ pub fn set_disposition(sig: i32, disposition: usize) {
     act.sa_sigaction = disposition;
     // SAFETY: a valid structure with one of the two reserved handler values.
     let r = unsafe { libc::sigaction(sig, &act, std::ptr::null_mut()) };
-    assert_eq!(r, 0, "sigaction({sig}): {}", std::io::Error::last_os_error());
+    assert_eq!(
+        r,
+        0,
+        "sigaction({sig}): {}",
+        std::io::Error::last_os_error()
+    );
 }
 
 /// How often the recording handler ran for `sig`.
@@ -149,7 +159,13 @@ pub fn fault_of(f: impl FnOnce()) -> Fault {
     sc!(pipe2, &mut ends, 0).is(0);
     let child = fork(|| {
         FAULT_FD.store(ends[1], SeqCst);
-        for sig in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP] {
+        for sig in [
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGFPE,
+            libc::SIGILL,
+            libc::SIGTRAP,
+        ] {
             let mut act: libc::sigaction = super::zeroed();
             act.sa_sigaction = report_fault as *const () as usize;
             act.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER;
@@ -160,11 +176,19 @@ pub fn fault_of(f: impl FnOnce()) -> Fault {
         exit(3);
     });
     let status = child.wait();
-    assert_eq!(status.code(), Some(0), "expected a fault, but the child {status:?}");
+    assert_eq!(
+        status.code(),
+        Some(0),
+        "expected a fault, but the child {status:?}"
+    );
     let mut words = [0u64; 3];
     sc!(read, ends[0], &mut words, 24).is(24);
     let _ = (sc!(close, ends[0]), sc!(close, ends[1]));
-    Fault { sig: words[0] as i32, code: words[1] as i32, addr: words[2] as usize }
+    Fault {
+        sig: words[0] as i32,
+        code: words[1] as i32,
+        addr: words[2] as usize,
+    }
 }
 
 /// Executes `ud2`.

@@ -84,21 +84,25 @@ pub static CASES: &[Case] = &[
         sc!(lseek, fd, 0, SEEK_SET).is(0);
         assert_eq!(names(fd, 4096).len(), first.len() + 1);
     }),
-    case!("getdents64 lseek", "d_off_continues_after_the_entry", || {
-        for name in ["a", "b", "c", "d"] {
-            put(name, b"");
+    case!(
+        "getdents64 lseek",
+        "d_off_continues_after_the_entry",
+        || {
+            for name in ["a", "b", "c", "d"] {
+                put(name, b"");
+            }
+            let fd = open(".", O_RDONLY);
+            let mut b = vec![0u8; 4096];
+            let n = sc!(getdents64, fd, &mut b, 4096).addr();
+            let first: u16 = from_bytes(&b[16..]);
+            let off: i64 = from_bytes(&b[8..]);
+            sc!(lseek, fd, off, SEEK_SET).is(off);
+            let mut c = vec![0u8; 4096];
+            let m = sc!(getdents64, fd, &mut c, 4096).addr();
+            assert_eq!(m, n - usize::from(first));
+            assert_eq!(&c[..m], &b[usize::from(first)..n]);
         }
-        let fd = open(".", O_RDONLY);
-        let mut b = vec![0u8; 4096];
-        let n = sc!(getdents64, fd, &mut b, 4096).addr();
-        let first: u16 = from_bytes(&b[16..]);
-        let off: i64 = from_bytes(&b[8..]);
-        sc!(lseek, fd, off, SEEK_SET).is(off);
-        let mut c = vec![0u8; 4096];
-        let m = sc!(getdents64, fd, &mut c, 4096).addr();
-        assert_eq!(m, n - usize::from(first));
-        assert_eq!(&c[..m], &b[usize::from(first)..n]);
-    }),
+    ),
     case!("getdents64", "removal_while_reading_keeps_the_rest", || {
         dir("d");
         for i in 0..100 {
@@ -147,7 +151,9 @@ pub static CASES: &[Case] = &[
     case!("getdents", "old_layout_has_the_type_last", || {
         put("f", b"");
         let mut b = vec![0u8; 4096];
-        let n = sc!(getdents, open(".", O_RDONLY), &mut b, 4096).skip_on(&[ENOSYS]).addr();
+        let n = sc!(getdents, open(".", O_RDONLY), &mut b, 4096)
+            .skip_on(&[ENOSYS])
+            .addr();
         let mut at = 0;
         let mut found = false;
         while at < n {
@@ -160,17 +166,22 @@ pub static CASES: &[Case] = &[
         }
         assert!(found);
     }),
-    case!("mkdir", "two_thousand_entries", || {
-        dir("d");
-        for i in 0..2000 {
-            put(&format!("d/{i}"), b"");
-        }
-        assert_eq!(names(open("d", O_RDONLY), 32768).len(), 2002);
-        for i in 0..2000 {
-            sc!(unlink, cstr(format!("d/{i}"))).is(0);
-        }
-        sc!(rmdir, c"d").is(0);
-    }, 30),
+    case!(
+        "mkdir",
+        "two_thousand_entries",
+        || {
+            dir("d");
+            for i in 0..2000 {
+                put(&format!("d/{i}"), b"");
+            }
+            assert_eq!(names(open("d", O_RDONLY), 32768).len(), 2002);
+            for i in 0..2000 {
+                sc!(unlink, cstr(format!("d/{i}"))).is(0);
+            }
+            sc!(rmdir, c"d").is(0);
+        },
+        30
+    ),
     case!("mkdir", "two_hundred_levels_deep", || {
         let mut path = String::from(".");
         for i in 0..200 {

@@ -3,7 +3,13 @@
 use crate::prelude::*;
 
 fn lock_of(kind: i32, start: i64, len: i64) -> flock {
-    flock { l_type: kind as i16, l_whence: SEEK_SET as i16, l_start: start, l_len: len, l_pid: 0 }
+    flock {
+        l_type: kind as i16,
+        l_whence: SEEK_SET as i16,
+        l_start: start,
+        l_len: len,
+        l_pid: 0,
+    }
 }
 
 fn lock(fd: i32, cmd: i32, kind: i32, start: i64, len: i64) -> Ret {
@@ -79,13 +85,18 @@ pub static CASES: &[Case] = &[
         sc!(fcntl, a, F_SETFD, FD_CLOEXEC).is(0);
         sc!(fcntl, b, F_GETFD).is(0);
     }),
-    case!("fcntl", "setfl_ignores_access_mode_and_creation_flags", || {
-        let fd = open("/dev/null", O_RDONLY);
-        sc!(fcntl, fd, F_SETFL, O_RDWR | O_CREAT | O_TRUNC | O_NONBLOCK).is(0);
-        let fl = sc!(fcntl, fd, F_GETFL).fd() & !0o100000;
-        assert_eq!(fl, O_RDONLY | O_NONBLOCK);
-    }),
-    case!("fcntl", "unknown_command_is_einval", || sc!(fcntl, 0, 9999).err(EINVAL)),
+    case!(
+        "fcntl",
+        "setfl_ignores_access_mode_and_creation_flags",
+        || {
+            let fd = open("/dev/null", O_RDONLY);
+            sc!(fcntl, fd, F_SETFL, O_RDWR | O_CREAT | O_TRUNC | O_NONBLOCK).is(0);
+            let fl = sc!(fcntl, fd, F_GETFL).fd() & !0o100000;
+            assert_eq!(fl, O_RDONLY | O_NONBLOCK);
+        }
+    ),
+    case!("fcntl", "unknown_command_is_einval", || sc!(fcntl, 0, 9999)
+        .err(EINVAL)),
     case!("fcntl", "bad_descriptor_is_ebadf", || {
         sc!(fcntl, 99, F_GETFD).err(EBADF);
         sc!(fcntl, -1, F_GETFL).err(EBADF);
@@ -146,9 +157,13 @@ pub static CASES: &[Case] = &[
     case!("ioctl", "inode_flags_of_a_file", || {
         let fd = file("f", b"");
         let mut flags = 0i64;
-        sc!(ioctl, fd, 0x80086601u32, &raw mut flags).skip_on(&[ENOTTY, EOPNOTSUPP]).is(0);
+        sc!(ioctl, fd, 0x80086601u32, &raw mut flags)
+            .skip_on(&[ENOTTY, EOPNOTSUPP])
+            .is(0);
         flags |= 0x80;
-        sc!(ioctl, fd, 0x40086602u32, &raw const flags).skip_on(&[EOPNOTSUPP]).is(0);
+        sc!(ioctl, fd, 0x40086602u32, &raw const flags)
+            .skip_on(&[EOPNOTSUPP])
+            .is(0);
         let mut got = 0i64;
         sc!(ioctl, fd, 0x80086601u32, &raw mut got).is(0);
         assert_ne!(got as i32 & 0x80, 0, "NOATIME flag");
@@ -216,20 +231,30 @@ pub static CASES: &[Case] = &[
             lock(fd, F_SETLK, F_WRLCK, 5, 1).err_any(&[EAGAIN, EACCES]);
             lock(fd, F_SETLK, F_WRLCK, 6, 1).is(0);
             let l = get_lock(fd, F_GETLK, F_WRLCK, 0, 0);
-            assert_eq!((l.l_type.into(), l.l_start, l.l_len, l.l_pid), (F_WRLCK, 2, 4, me));
+            assert_eq!(
+                (l.l_type.into(), l.l_start, l.l_len, l.l_pid),
+                (F_WRLCK, 2, 4, me)
+            );
         })
         .ok();
     }),
     case!("fcntl", "record_lock_getlk_says_unlocked", || {
         let fd = file("f", b"");
-        assert_eq!(i32::from(get_lock(fd, F_GETLK, F_WRLCK, 0, 0).l_type), F_UNLCK);
+        assert_eq!(
+            i32::from(get_lock(fd, F_GETLK, F_WRLCK, 0, 0).l_type),
+            F_UNLCK
+        );
     }),
-    case!("fcntl", "record_locks_of_one_process_never_conflict", || {
-        let a = file("f", b"");
-        let b = open("f", O_RDWR);
-        lock(a, F_SETLK, F_WRLCK, 0, 10).is(0);
-        lock(b, F_SETLK, F_WRLCK, 0, 10).is(0);
-    }),
+    case!(
+        "fcntl",
+        "record_locks_of_one_process_never_conflict",
+        || {
+            let a = file("f", b"");
+            let b = open("f", O_RDWR);
+            lock(a, F_SETLK, F_WRLCK, 0, 10).is(0);
+            lock(b, F_SETLK, F_WRLCK, 0, 10).is(0);
+        }
+    ),
     case!("fcntl", "closing_any_descriptor_drops_record_locks", || {
         let a = file("f", b"");
         lock(a, F_SETLK, F_WRLCK, 0, 0).is(0);
@@ -322,11 +347,15 @@ pub static CASES: &[Case] = &[
         l.l_pid = 1;
         sc!(fcntl, fd, F_OFD_SETLK, &raw const l).err(EINVAL);
     }),
-    case!("fcntl", "ofd_conflicts_with_record_lock_of_another_process", || {
-        let a = file("f", b"");
-        lock(a, F_OFD_SETLK, F_WRLCK, 0, 0).is(0);
-        fork(|| lock(open("f", O_RDWR), F_SETLK, F_WRLCK, 0, 0).err(EAGAIN)).ok();
-    }),
+    case!(
+        "fcntl",
+        "ofd_conflicts_with_record_lock_of_another_process",
+        || {
+            let a = file("f", b"");
+            lock(a, F_OFD_SETLK, F_WRLCK, 0, 0).is(0);
+            fork(|| lock(open("f", O_RDWR), F_SETLK, F_WRLCK, 0, 0).err(EAGAIN)).ok();
+        }
+    ),
     case!("fcntl", "exit_releases_record_locks", || {
         let fd = file("f", b"");
         fork(|| lock(open("f", O_RDWR), F_SETLK, F_WRLCK, 0, 0).is(0)).ok();
@@ -375,12 +404,16 @@ pub static CASES: &[Case] = &[
         assert_eq!(read_some(fd.skip_on(&[EPERM]).fd(), 16), b"handle");
         sc!(unlink, c"f").is(0);
     }),
-    case!("name_to_handle_at", "small_buffer_is_eoverflow_and_says_the_size", || {
-        put("f", b"");
-        let mut h = [0u8; 16];
-        let mut mount = 0i32;
-        let r = sc!(name_to_handle_at, AT_FDCWD, c"f", &mut h, &raw mut mount, 0);
-        r.skip_on(&[EOPNOTSUPP, ENOSYS]).err(EOVERFLOW);
-        assert!(h[0] > 0);
-    }),
+    case!(
+        "name_to_handle_at",
+        "small_buffer_is_eoverflow_and_says_the_size",
+        || {
+            put("f", b"");
+            let mut h = [0u8; 16];
+            let mut mount = 0i32;
+            let r = sc!(name_to_handle_at, AT_FDCWD, c"f", &mut h, &raw mut mount, 0);
+            r.skip_on(&[EOPNOTSUPP, ENOSYS]).err(EOVERFLOW);
+            assert!(h[0] > 0);
+        }
+    ),
 ];

@@ -87,8 +87,14 @@ pub static CASES: &[Case] = &[
         assert_eq!(x.stx_mask & STATX_BASIC_STATS, STATX_BASIC_STATS);
         assert_eq!((x.stx_ino, x.stx_size, x.stx_nlink), (st.st_ino, 3, 1));
         assert_eq!(u32::from(x.stx_mode), st.st_mode);
-        assert_eq!((x.stx_mtime.tv_sec, x.stx_mtime.tv_nsec.into()), (st.st_mtime, st.st_mtime_nsec));
-        assert_eq!((x.stx_dev_major, x.stx_dev_minor), (major(st.st_dev), minor(st.st_dev)));
+        assert_eq!(
+            (x.stx_mtime.tv_sec, x.stx_mtime.tv_nsec.into()),
+            (st.st_mtime, st.st_mtime_nsec)
+        );
+        assert_eq!(
+            (x.stx_dev_major, x.stx_dev_minor),
+            (major(st.st_dev), minor(st.st_dev))
+        );
     }),
     case!("statx", "birth_time_is_not_after_now", || {
         let fd = file("f", b"");
@@ -116,7 +122,10 @@ pub static CASES: &[Case] = &[
         assert_ne!(x.stx_mask & STATX_MNT_ID, 0);
         let info = text("/proc/self/mountinfo");
         let id = x.stx_mnt_id.to_string();
-        assert!(info.lines().any(|l| l.split(' ').next() == Some(&id)), "mount {id}");
+        assert!(
+            info.lines().any(|l| l.split(' ').next() == Some(&id)),
+            "mount {id}"
+        );
     }),
     case!("statx", "reserved_mask_and_flags_are_einval", || {
         statx_of(AT_FDCWD, ".", 0, 0x8000_0000).0.err(EINVAL);
@@ -124,8 +133,12 @@ pub static CASES: &[Case] = &[
         statx_of(AT_FDCWD, ".", AT_STATX_SYNC_TYPE, 0).0.err(EINVAL);
     }),
     case!("statx", "sync_flags_are_accepted", || {
-        statx_of(AT_FDCWD, ".", AT_STATX_FORCE_SYNC, STATX_SIZE).0.is(0);
-        statx_of(AT_FDCWD, ".", AT_STATX_DONT_SYNC, STATX_SIZE).0.is(0);
+        statx_of(AT_FDCWD, ".", AT_STATX_FORCE_SYNC, STATX_SIZE)
+            .0
+            .is(0);
+        statx_of(AT_FDCWD, ".", AT_STATX_DONT_SYNC, STATX_SIZE)
+            .0
+            .is(0);
     }),
     case!("chmod", "sets_all_twelve_bits", || {
         put("f", b"");
@@ -164,7 +177,9 @@ pub static CASES: &[Case] = &[
     }),
     case!("fchmodat2", "empty_path_takes_the_descriptor", || {
         let fd = file("f", b"");
-        sc!(fchmodat2, fd, c"", 0o604, AT_EMPTY_PATH).skip_on(&[ENOSYS]).is(0);
+        sc!(fchmodat2, fd, c"", 0o604, AT_EMPTY_PATH)
+            .skip_on(&[ENOSYS])
+            .is(0);
         assert_eq!(lstat("f").st_mode & 0o777, 0o604);
         sc!(fchmodat2, fd, c"", 0o604, 0x10).err(EINVAL);
     }),
@@ -323,17 +338,21 @@ pub static CASES: &[Case] = &[
         })
         .ok();
     }),
-    case!("faccessat faccessat2", "eaccess_uses_the_effective_ids", || {
-        need_root();
-        put("f", b"");
-        sc!(chmod, c"f", 0o600).is(0);
-        fork(|| {
-            sc!(setresuid, NOBODY, 0, 0).is(0);
-            sc!(faccessat, AT_FDCWD, c"f", R_OK).err(EACCES);
-            sc!(faccessat2, AT_FDCWD, c"f", R_OK, AT_EACCESS).is(0);
-        })
-        .ok();
-    }),
+    case!(
+        "faccessat faccessat2",
+        "eaccess_uses_the_effective_ids",
+        || {
+            need_root();
+            put("f", b"");
+            sc!(chmod, c"f", 0o600).is(0);
+            fork(|| {
+                sc!(setresuid, NOBODY, 0, 0).is(0);
+                sc!(faccessat, AT_FDCWD, c"f", R_OK).err(EACCES);
+                sc!(faccessat2, AT_FDCWD, c"f", R_OK, AT_EACCESS).is(0);
+            })
+            .ok();
+        }
+    ),
     case!("faccessat2", "flags", || {
         sc!(symlink, c"none", c"l").is(0);
         sc!(faccessat2, AT_FDCWD, c"l", F_OK, AT_SYMLINK_NOFOLLOW).is(0);
@@ -370,14 +389,18 @@ pub static CASES: &[Case] = &[
         write_all(fd, b"Z");
         assert_eq!(get("f"), b"ab\0\0\0Z");
     }),
-    case!("ftruncate setrlimit", "beyond_rlimit_fsize_is_efbig", || {
-        let fd = file("f", b"");
-        on_signal(SIGXFSZ, 0);
-        sc!(setrlimit, RLIMIT_FSIZE, [4096u64, 4096]).is(0);
-        sc!(ftruncate, fd, 4097).err(EFBIG);
-        assert_eq!(hits(SIGXFSZ), 1);
-        sc!(ftruncate, fd, 4096).is(0);
-    }),
+    case!(
+        "ftruncate setrlimit",
+        "beyond_rlimit_fsize_is_efbig",
+        || {
+            let fd = file("f", b"");
+            on_signal(SIGXFSZ, 0);
+            sc!(setrlimit, RLIMIT_FSIZE, [4096u64, 4096]).is(0);
+            sc!(ftruncate, fd, 4097).err(EFBIG);
+            assert_eq!(hits(SIGXFSZ), 1);
+            sc!(ftruncate, fd, 4096).is(0);
+        }
+    ),
     case!("fallocate", "allocates_and_extends", || {
         let fd = file("f", b"");
         sc!(fallocate, fd, 0, 0, 65536).skip_on(&[EOPNOTSUPP]).is(0);
@@ -387,7 +410,9 @@ pub static CASES: &[Case] = &[
     }),
     case!("fallocate", "keep_size_leaves_the_size", || {
         let fd = file("f", b"abc");
-        sc!(fallocate, fd, FALLOC_FL_KEEP_SIZE, 0, 65536).skip_on(&[EOPNOTSUPP]).is(0);
+        sc!(fallocate, fd, FALLOC_FL_KEEP_SIZE, 0, 65536)
+            .skip_on(&[EOPNOTSUPP])
+            .is(0);
         let st = fstat(fd);
         assert!(st.st_size == 3 && st.st_blocks >= 128);
     }),
@@ -396,7 +421,9 @@ pub static CASES: &[Case] = &[
         sc!(fsync, fd).is(0);
         let before = fstat(fd).st_blocks;
         let mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-        sc!(fallocate, fd, mode, 4096, 8192).skip_on(&[EOPNOTSUPP]).is(0);
+        sc!(fallocate, fd, mode, 4096, 8192)
+            .skip_on(&[EOPNOTSUPP])
+            .is(0);
         let data = get("f");
         assert!(data[4095] == 1 && data[4096..12288].iter().all(|b| *b == 0) && data[12288] == 1);
         assert_eq!(fstat(fd).st_blocks, before - 16);
@@ -412,7 +439,9 @@ pub static CASES: &[Case] = &[
     }),
     case!("fallocate", "zero_range", || {
         let fd = file("f", vec![1u8; 16384]);
-        sc!(fallocate, fd, FALLOC_FL_ZERO_RANGE, 100, 5000).skip_on(&[EOPNOTSUPP]).is(0);
+        sc!(fallocate, fd, FALLOC_FL_ZERO_RANGE, 100, 5000)
+            .skip_on(&[EOPNOTSUPP])
+            .is(0);
         let data = get("f");
         assert!(data[99] == 1 && data[100..5100].iter().all(|b| *b == 0) && data[5100] == 1);
     }),
@@ -421,15 +450,22 @@ pub static CASES: &[Case] = &[
         data.extend(vec![2u8; 4096]);
         data.extend(vec![3u8; 4096]);
         let fd = file("f", data);
-        sc!(fallocate, fd, FALLOC_FL_COLLAPSE_RANGE, 4096, 4096).skip_on(&[EOPNOTSUPP]).is(0);
+        sc!(fallocate, fd, FALLOC_FL_COLLAPSE_RANGE, 4096, 4096)
+            .skip_on(&[EOPNOTSUPP])
+            .is(0);
         let data = get("f");
         assert_eq!((data.len(), data[4095], data[4096]), (8192, 1, 3));
     }),
     case!("fallocate", "insert_range_makes_room", || {
         let fd = file("f", [vec![1u8; 4096], vec![2u8; 4096]].concat());
-        sc!(fallocate, fd, FALLOC_FL_INSERT_RANGE, 4096, 4096).skip_on(&[EOPNOTSUPP]).is(0);
+        sc!(fallocate, fd, FALLOC_FL_INSERT_RANGE, 4096, 4096)
+            .skip_on(&[EOPNOTSUPP])
+            .is(0);
         let data = get("f");
-        assert_eq!((data.len(), data[4095], data[4096], data[8192]), (12288, 1, 0, 2));
+        assert_eq!(
+            (data.len(), data[4095], data[4096], data[8192]),
+            (12288, 1, 0, 2)
+        );
     }),
     case!("fallocate", "errors", || {
         let fd = file("f", b"abc");

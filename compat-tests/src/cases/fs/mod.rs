@@ -12,5 +12,14 @@ mod pipe;
 mod rw;
 mod xattr;
 
-pub const GROUPS: Family =
-    &[open::CASES, rw::CASES, names::CASES, meta::CASES, xattr::CASES, dirs::CASES, fd::CASES, pipe::CASES, notify::CASES];
+pub const GROUPS: Family = &[
+    open::CASES,
+    rw::CASES,
+    names::CASES,
+    meta::CASES,
+    xattr::CASES,
+    dirs::CASES,
+    fd::CASES,
+    pipe::CASES,
+    notify::CASES,
+];

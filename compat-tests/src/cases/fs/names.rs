@@ -11,7 +11,10 @@ pub static CASES: &[Case] = &[
     case!("link", "second_name_of_the_same_inode", || {
         put("a", b"x");
         sc!(link, c"a", c"b").is(0);
-        assert_eq!((lstat("a").st_ino, lstat("a").st_nlink), (lstat("b").st_ino, 2));
+        assert_eq!(
+            (lstat("a").st_ino, lstat("a").st_nlink),
+            (lstat("b").st_ino, 2)
+        );
     }),
     case!("link", "existing_target_is_eexist", || {
         put("a", b"");
@@ -22,7 +25,8 @@ pub static CASES: &[Case] = &[
         dir("d");
         sc!(link, c"d", c"e").err(EPERM);
     }),
-    case!("link", "missing_source_is_enoent", || sc!(link, c"a", c"b").err(ENOENT)),
+    case!("link", "missing_source_is_enoent", || sc!(link, c"a", c"b")
+        .err(ENOENT)),
     case!("link", "across_mounts_is_exdev", || {
         sc!(link, c"/proc/self/stat", c"b").err(EXDEV);
     }),
@@ -39,7 +43,10 @@ pub static CASES: &[Case] = &[
         sc!(link, c"a", c"b").is(0);
         let after = lstat("a");
         assert!((after.st_ctime, after.st_ctime_nsec) > (before.st_ctime, before.st_ctime_nsec));
-        assert_eq!((after.st_mtime, after.st_mtime_nsec), (before.st_mtime, before.st_mtime_nsec));
+        assert_eq!(
+            (after.st_mtime, after.st_mtime_nsec),
+            (before.st_mtime, before.st_mtime_nsec)
+        );
     }),
     case!("linkat", "follow_flag_links_the_target", || {
         put("a", b"x");
@@ -70,9 +77,15 @@ pub static CASES: &[Case] = &[
         let mut b = [0u8; 64];
         sc!(readlink, c"l", &mut b, 64).is(16);
         assert_eq!(&b[..16], b"any/thing at all");
-        assert_eq!((lstat("l").st_size, lstat("l").st_mode), (16, S_IFLNK | 0o777));
+        assert_eq!(
+            (lstat("l").st_size, lstat("l").st_mode),
+            (16, S_IFLNK | 0o777)
+        );
     }),
-    case!("symlink", "empty_target_is_enoent", || sc!(symlink, c"", c"l").err(ENOENT)),
+    case!("symlink", "empty_target_is_enoent", || sc!(
+        symlink, c"", c"l"
+    )
+    .err(ENOENT)),
     case!("symlink", "existing_name_is_eexist", || {
         put("l", b"");
         sc!(symlink, c"x", c"l").err(EEXIST);
@@ -132,12 +145,16 @@ pub static CASES: &[Case] = &[
         assert_eq!(read_some(old, 8), b"old");
         assert_eq!(fstat(old).st_nlink, 0);
     }),
-    case!("rename", "between_two_names_of_one_inode_does_nothing", || {
-        put("a", b"");
-        sc!(link, c"a", c"b").is(0);
-        sc!(rename, c"a", c"b").is(0);
-        assert!(exists("a") && exists("b"));
-    }),
+    case!(
+        "rename",
+        "between_two_names_of_one_inode_does_nothing",
+        || {
+            put("a", b"");
+            sc!(link, c"a", c"b").is(0);
+            sc!(rename, c"a", c"b").is(0);
+            assert!(exists("a") && exists("b"));
+        }
+    ),
     case!("rename", "directory_over_empty_directory", || {
         dir("a");
         dir("b");
@@ -145,12 +162,16 @@ pub static CASES: &[Case] = &[
         sc!(rename, c"a", c"b").is(0);
         assert!(exists("b/f") && !exists("a"));
     }),
-    case!("rename", "directory_over_full_directory_is_enotempty", || {
-        dir("a");
-        dir("b");
-        put("b/f", b"");
-        sc!(rename, c"a", c"b").err_any(&[ENOTEMPTY, EEXIST]);
-    }),
+    case!(
+        "rename",
+        "directory_over_full_directory_is_enotempty",
+        || {
+            dir("a");
+            dir("b");
+            put("b/f", b"");
+            sc!(rename, c"a", c"b").err_any(&[ENOTEMPTY, EEXIST]);
+        }
+    ),
     case!("rename", "file_over_directory_is_eisdir", || {
         put("a", b"");
         dir("d");
@@ -171,7 +192,10 @@ pub static CASES: &[Case] = &[
         dir("d/e");
         sc!(rename, c"d/e", c"d").err(ENOTEMPTY);
     }),
-    case!("rename", "missing_source_is_enoent", || sc!(rename, c"a", c"b").err(ENOENT)),
+    case!("rename", "missing_source_is_enoent", || sc!(
+        rename, c"a", c"b"
+    )
+    .err(ENOENT)),
     case!("rename", "dot_is_ebusy", || {
         dir("d");
         sc!(rename, c"d/.", c"e").err_any(&[EBUSY, EINVAL]);
@@ -204,13 +228,17 @@ pub static CASES: &[Case] = &[
         put("a", b"");
         sc!(rename, c"a", c"/proc/a").err(EXDEV);
     }),
-    case!("rename", "needs_write_permission_on_both_directories", || {
-        dir("d");
-        dir("e");
-        put("d/f", b"");
-        sc!(chmod, c"e", 0o777).is(0);
-        as_nobody(|| sc!(rename, c"d/f", c"e/f").err(EACCES));
-    }),
+    case!(
+        "rename",
+        "needs_write_permission_on_both_directories",
+        || {
+            dir("d");
+            dir("e");
+            put("d/f", b"");
+            sc!(chmod, c"e", 0o777).is(0);
+            as_nobody(|| sc!(rename, c"d/f", c"e/f").err(EACCES));
+        }
+    ),
     case!("rename", "sticky_directory_protects_others_files", || {
         sticky_dir();
         put("d/f", b"");
@@ -259,7 +287,8 @@ pub static CASES: &[Case] = &[
         dir("d");
         sc!(unlink, c"d").err(EISDIR);
     }),
-    case!("unlink", "missing_is_enoent", || sc!(unlink, c"a").err(ENOENT)),
+    case!("unlink", "missing_is_enoent", || sc!(unlink, c"a")
+        .err(ENOENT)),
     case!("unlink", "trailing_slash_on_file_is_enotdir", || {
         put("a", b"");
         sc!(unlink, c"a/").err(ENOTDIR);
@@ -284,14 +313,18 @@ pub static CASES: &[Case] = &[
             sc!(unlink, c"d/mine").is(0);
         });
     }),
-    case!("unlinkat", "removedir_flag_removes_directories_only", || {
-        dir("d");
-        put("f", b"");
-        sc!(unlinkat, AT_FDCWD, c"d", 0).err(EISDIR);
-        sc!(unlinkat, AT_FDCWD, c"f", AT_REMOVEDIR).err(ENOTDIR);
-        sc!(unlinkat, AT_FDCWD, c"d", AT_REMOVEDIR).is(0);
-        sc!(unlinkat, AT_FDCWD, c"f", 1).err(EINVAL);
-    }),
+    case!(
+        "unlinkat",
+        "removedir_flag_removes_directories_only",
+        || {
+            dir("d");
+            put("f", b"");
+            sc!(unlinkat, AT_FDCWD, c"d", 0).err(EISDIR);
+            sc!(unlinkat, AT_FDCWD, c"f", AT_REMOVEDIR).err(ENOTDIR);
+            sc!(unlinkat, AT_FDCWD, c"d", AT_REMOVEDIR).is(0);
+            sc!(unlinkat, AT_FDCWD, c"f", 1).err(EINVAL);
+        }
+    ),
     case!("mkdir", "mode_is_masked", || {
         let _ = sc!(umask, 0o077).ok();
         sc!(mkdir, c"d", 0o777).is(0);
@@ -315,7 +348,10 @@ pub static CASES: &[Case] = &[
         sc!(symlink, c"none", c"l").is(0);
         sc!(mkdir, c"l", 0o755).err(EEXIST);
     }),
-    case!("mkdir", "missing_parent_is_enoent", || sc!(mkdir, c"a/b", 0o755).err(ENOENT)),
+    case!("mkdir", "missing_parent_is_enoent", || sc!(
+        mkdir, c"a/b", 0o755
+    )
+    .err(ENOENT)),
     case!("mkdir", "trailing_slash_is_fine", || {
         sc!(mkdir, c"d/", 0o755).is(0);
         sc!(mkdir, c"d/e///", 0o755).is(0);
@@ -383,15 +419,24 @@ pub static CASES: &[Case] = &[
     case!("mknod", "device_numbers_are_kept", || {
         need_root();
         let dev = makedev(4000, 70000);
-        sc!(mknod, c"c", S_IFCHR | 0o600, dev).skip_on(&[EPERM]).is(0);
+        sc!(mknod, c"c", S_IFCHR | 0o600, dev)
+            .skip_on(&[EPERM])
+            .is(0);
         sc!(mknod, c"b", S_IFBLK | 0o600, makedev(7, 1)).is(0);
-        assert_eq!((major(lstat("c").st_rdev), minor(lstat("c").st_rdev)), (4000, 70000));
+        assert_eq!(
+            (major(lstat("c").st_rdev), minor(lstat("c").st_rdev)),
+            (4000, 70000)
+        );
         assert_eq!(lstat("b").st_mode & S_IFMT, S_IFBLK);
     }),
     case!("mknod", "null_device_works_through_a_new_node", || {
         need_root();
-        sc!(mknod, c"n", S_IFCHR | 0o666, makedev(1, 3)).skip_on(&[EPERM]).is(0);
-        let fd = sc!(openat, AT_FDCWD, c"n", O_RDWR, 0).skip_on(&[EACCES]).fd();
+        sc!(mknod, c"n", S_IFCHR | 0o666, makedev(1, 3))
+            .skip_on(&[EPERM])
+            .is(0);
+        let fd = sc!(openat, AT_FDCWD, c"n", O_RDWR, 0)
+            .skip_on(&[EACCES])
+            .fd();
         write_all(fd, b"gone");
         assert!(read_some(fd, 4).is_empty());
     }),
@@ -469,14 +514,18 @@ pub static CASES: &[Case] = &[
         .ok();
         assert!(!exists("/f"));
     }),
-    case!("chroot getcwd", "cwd_outside_the_root_is_unreachable", || {
-        need_root();
-        dir("d");
-        sc!(chroot, c"d").is(0);
-        let mut b = [0u8; 4096];
-        assert!(sc!(getcwd, &mut b, 4096).ok() > 0);
-        assert!(b.starts_with(b"(unreachable)"));
-    }),
+    case!(
+        "chroot getcwd",
+        "cwd_outside_the_root_is_unreachable",
+        || {
+            need_root();
+            dir("d");
+            sc!(chroot, c"d").is(0);
+            let mut b = [0u8; 4096];
+            assert!(sc!(getcwd, &mut b, 4096).ok() > 0);
+            assert!(b.starts_with(b"(unreachable)"));
+        }
+    ),
     case!("chroot", "errors", || {
         put("f", b"");
         need_root();

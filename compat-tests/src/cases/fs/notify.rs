@@ -16,7 +16,12 @@ fn events(fd: i32) -> Vec<(i32, u32, u32, String)> {
         let [wd, mask, cookie, len]: [u32; 4] = from_bytes(&b[at..]);
         let name = &b[at + 16..at + 16 + len as usize];
         let end = name.iter().position(|c| *c == 0).unwrap_or(name.len());
-        all.push((wd as i32, mask, cookie, String::from_utf8_lossy(&name[..end]).into_owned()));
+        all.push((
+            wd as i32,
+            mask,
+            cookie,
+            String::from_utf8_lossy(&name[..end]).into_owned(),
+        ));
         at += 16 + len as usize;
     }
     all
@@ -39,15 +44,23 @@ pub static CASES: &[Case] = &[
         sc!(inotify_init1, 1).err(EINVAL);
         sc!(inotify_init).ok();
     }),
-    case!("inotify_add_watch", "create_and_delete_in_a_directory", || {
-        let fd = watch(".", IN_CREATE | IN_DELETE);
-        put("f", b"");
-        dir("d");
-        sc!(unlink, c"f").is(0);
-        let got: Vec<_> = events(fd).into_iter().map(|e| (e.1, e.3)).collect();
-        let want = [(IN_CREATE, "f"), (IN_CREATE | IN_ISDIR, "d"), (IN_DELETE, "f")];
-        assert_eq!(got, want.map(|(m, n)| (m, n.to_string())));
-    }),
+    case!(
+        "inotify_add_watch",
+        "create_and_delete_in_a_directory",
+        || {
+            let fd = watch(".", IN_CREATE | IN_DELETE);
+            put("f", b"");
+            dir("d");
+            sc!(unlink, c"f").is(0);
+            let got: Vec<_> = events(fd).into_iter().map(|e| (e.1, e.3)).collect();
+            let want = [
+                (IN_CREATE, "f"),
+                (IN_CREATE | IN_ISDIR, "d"),
+                (IN_DELETE, "f"),
+            ];
+            assert_eq!(got, want.map(|(m, n)| (m, n.to_string())));
+        }
+    ),
     case!("inotify_add_watch", "open_write_close_of_a_file", || {
         put("f", b"");
         let fd = watch("f", IN_ALL_EVENTS);
@@ -56,23 +69,31 @@ pub static CASES: &[Case] = &[
         close(f);
         assert_eq!(masks(fd), [IN_OPEN, IN_MODIFY, IN_CLOSE_WRITE]);
     }),
-    case!("inotify_add_watch", "read_is_access_and_close_nowrite", || {
-        put("f", b"abc");
-        let fd = watch("f", IN_ALL_EVENTS);
-        let f = open("f", O_RDONLY);
-        let _ = read_some(f, 2);
-        close(f);
-        assert_eq!(masks(fd), [IN_OPEN, IN_ACCESS, IN_CLOSE_NOWRITE]);
-    }),
-    case!("inotify_add_watch", "rename_gives_two_events_with_one_cookie", || {
-        put("a", b"");
-        let fd = watch(".", IN_MOVE);
-        sc!(rename, c"a", c"b").is(0);
-        let got = events(fd);
-        assert_eq!((got[0].1, got[0].3.as_str()), (IN_MOVED_FROM, "a"));
-        assert_eq!((got[1].1, got[1].3.as_str()), (IN_MOVED_TO, "b"));
-        assert!(got[0].2 == got[1].2 && got[0].2 != 0);
-    }),
+    case!(
+        "inotify_add_watch",
+        "read_is_access_and_close_nowrite",
+        || {
+            put("f", b"abc");
+            let fd = watch("f", IN_ALL_EVENTS);
+            let f = open("f", O_RDONLY);
+            let _ = read_some(f, 2);
+            close(f);
+            assert_eq!(masks(fd), [IN_OPEN, IN_ACCESS, IN_CLOSE_NOWRITE]);
+        }
+    ),
+    case!(
+        "inotify_add_watch",
+        "rename_gives_two_events_with_one_cookie",
+        || {
+            put("a", b"");
+            let fd = watch(".", IN_MOVE);
+            sc!(rename, c"a", c"b").is(0);
+            let got = events(fd);
+            assert_eq!((got[0].1, got[0].3.as_str()), (IN_MOVED_FROM, "a"));
+            assert_eq!((got[1].1, got[1].3.as_str()), (IN_MOVED_TO, "b"));
+            assert!(got[0].2 == got[1].2 && got[0].2 != 0);
+        }
+    ),
     case!("inotify_add_watch", "move_self", || {
         put("a", b"");
         let fd = watch("a", IN_MOVE_SELF);
@@ -85,12 +106,16 @@ pub static CASES: &[Case] = &[
         sc!(chmod, c"f", 0o600).is(0);
         assert_eq!(masks(fd), [IN_ATTRIB]);
     }),
-    case!("inotify_add_watch", "unlink_gives_attrib_delete_self_ignored", || {
-        put("f", b"");
-        let fd = watch("f", IN_ALL_EVENTS);
-        sc!(unlink, c"f").is(0);
-        assert_eq!(masks(fd), [IN_ATTRIB, IN_DELETE_SELF, IN_IGNORED]);
-    }),
+    case!(
+        "inotify_add_watch",
+        "unlink_gives_attrib_delete_self_ignored",
+        || {
+            put("f", b"");
+            let fd = watch("f", IN_ALL_EVENTS);
+            sc!(unlink, c"f").is(0);
+            assert_eq!(masks(fd), [IN_ATTRIB, IN_DELETE_SELF, IN_IGNORED]);
+        }
+    ),
     case!("inotify_rm_watch", "gives_ignored", || {
         let fd = watch(".", IN_CREATE);
         sc!(inotify_rm_watch, fd, 1).is(0);
@@ -171,19 +196,27 @@ pub static CASES: &[Case] = &[
         sc!(link, c"f", c"g").is(0);
         assert_eq!(masks(fd), [IN_MODIFY, IN_ATTRIB]);
     }),
-    case!("fanotify_init fanotify_mark", "open_event_names_the_process", || {
-        need_root();
-        let fd = sc!(fanotify_init, 0x2u32, O_RDONLY).skip_on(&[ENOSYS, EPERM]).fd();
-        put("f", b"");
-        sc!(fanotify_mark, fd, 1, 0x20u64, AT_FDCWD, c"f").is(0);
-        let pid = fork(|| close(open("f", O_RDONLY)));
-        pid.ok();
-        let b = read_some(fd, 256);
-        assert_eq!(b.len(), 24);
-        assert_eq!(from_bytes::<u64>(&b[8..]), 0x20);
-        assert_eq!(from_bytes::<i32>(&b[20..]), pid.pid);
-    }),
+    case!(
+        "fanotify_init fanotify_mark",
+        "open_event_names_the_process",
+        || {
+            need_root();
+            let fd = sc!(fanotify_init, 0x2u32, O_RDONLY)
+                .skip_on(&[ENOSYS, EPERM])
+                .fd();
+            put("f", b"");
+            sc!(fanotify_mark, fd, 1, 0x20u64, AT_FDCWD, c"f").is(0);
+            let pid = fork(|| close(open("f", O_RDONLY)));
+            pid.ok();
+            let b = read_some(fd, 256);
+            assert_eq!(b.len(), 24);
+            assert_eq!(from_bytes::<u64>(&b[8..]), 0x20);
+            assert_eq!(from_bytes::<i32>(&b[20..]), pid.pid);
+        }
+    ),
     case!("fanotify_init", "unknown_flags_are_einval", || {
-        sc!(fanotify_init, 1 << 30, O_RDONLY).skip_on(&[ENOSYS, EPERM]).err(EINVAL);
+        sc!(fanotify_init, 1 << 30, O_RDONLY)
+            .skip_on(&[ENOSYS, EPERM])
+            .err(EINVAL);
     }),
 ];

@@ -29,11 +29,15 @@ pub static CASES: &[Case] = &[
         put("f", b"");
         sc!(openat, AT_FDCWD, c"f", O_CREAT | O_EXCL | O_RDWR, 0o600).err(EEXIST);
     }),
-    case!("openat symlink", "excl_does_not_follow_dangling_symlink", || {
-        sc!(symlink, c"none", c"l").is(0);
-        sc!(openat, AT_FDCWD, c"l", O_CREAT | O_EXCL | O_RDWR, 0o600).err(EEXIST);
-        assert!(!exists("none"));
-    }),
+    case!(
+        "openat symlink",
+        "excl_does_not_follow_dangling_symlink",
+        || {
+            sc!(symlink, c"none", c"l").is(0);
+            sc!(openat, AT_FDCWD, c"l", O_CREAT | O_EXCL | O_RDWR, 0o600).err(EEXIST);
+            assert!(!exists("none"));
+        }
+    ),
     case!("openat symlink", "creat_follows_dangling_symlink", || {
         sc!(symlink, c"target", c"l").is(0);
         sc!(openat, AT_FDCWD, c"l", O_CREAT | O_RDWR, 0o600).ok();
@@ -59,14 +63,18 @@ pub static CASES: &[Case] = &[
         assert_eq!(get("f"), b"abcdef");
         sc!(lseek, fd, 0, SEEK_CUR).is(6);
     }),
-    case!("openat", "append_from_two_descriptors_loses_nothing", || {
-        let a = open("f", O_WRONLY | O_APPEND | O_CREAT);
-        let b = open("f", O_WRONLY | O_APPEND);
-        write_all(a, b"1");
-        write_all(b, b"2");
-        write_all(a, b"3");
-        assert_eq!(get("f"), b"123");
-    }),
+    case!(
+        "openat",
+        "append_from_two_descriptors_loses_nothing",
+        || {
+            let a = open("f", O_WRONLY | O_APPEND | O_CREAT);
+            let b = open("f", O_WRONLY | O_APPEND);
+            write_all(a, b"1");
+            write_all(b, b"2");
+            write_all(a, b"3");
+            assert_eq!(get("f"), b"123");
+        }
+    ),
     case!("openat", "directory_flag_on_file_is_enotdir", || {
         put("f", b"");
         sc!(openat, AT_FDCWD, c"f", O_DIRECTORY | O_RDONLY, 0).err(ENOTDIR);
@@ -102,7 +110,14 @@ pub static CASES: &[Case] = &[
         sc!(openat, AT_FDCWD, BAD, O_RDONLY, 0).err(EFAULT);
     }),
     case!("openat", "component_of_255_bytes_works", || {
-        sc!(openat, AT_FDCWD, cstr("n".repeat(255)), O_CREAT | O_RDWR, 0o600).ok();
+        sc!(
+            openat,
+            AT_FDCWD,
+            cstr("n".repeat(255)),
+            O_CREAT | O_RDWR,
+            0o600
+        )
+        .ok();
     }),
     case!("openat", "component_of_256_bytes_is_enametoolong", || {
         let name = cstr("n".repeat(256));
@@ -144,11 +159,15 @@ pub static CASES: &[Case] = &[
         let fd = open("/dev/null", O_RDONLY);
         sc!(fcntl, fd, F_GETFD).is(0);
     }),
-    case!("openat fcntl", "status_flags_are_kept_creation_flags_are_not", || {
-        let fd = open("f", O_CREAT | O_EXCL | O_RDWR | O_APPEND | O_NONBLOCK);
-        let got = sc!(fcntl, fd, F_GETFL).fd() & !O_LARGEFILE & !0o100000;
-        assert_eq!(got, O_RDWR | O_APPEND | O_NONBLOCK);
-    }),
+    case!(
+        "openat fcntl",
+        "status_flags_are_kept_creation_flags_are_not",
+        || {
+            let fd = open("f", O_CREAT | O_EXCL | O_RDWR | O_APPEND | O_NONBLOCK);
+            let got = sc!(fcntl, fd, F_GETFL).fd() & !O_LARGEFILE & !0o100000;
+            assert_eq!(got, O_RDWR | O_APPEND | O_NONBLOCK);
+        }
+    ),
     case!("openat", "nofollow_on_symlink_is_eloop", || {
         put("f", b"");
         sc!(symlink, c"f", c"l").is(0);
@@ -163,16 +182,27 @@ pub static CASES: &[Case] = &[
     case!("openat", "directory_nofollow_on_symlink_is_enotdir", || {
         dir("d");
         sc!(symlink, c"d", c"l").is(0);
-        sc!(openat, AT_FDCWD, c"l", O_RDONLY | O_NOFOLLOW | O_DIRECTORY, 0).err(ENOTDIR);
+        sc!(
+            openat,
+            AT_FDCWD,
+            c"l",
+            O_RDONLY | O_NOFOLLOW | O_DIRECTORY,
+            0
+        )
+        .err(ENOTDIR);
     }),
-    case!("openat", "forty_one_symlinks_are_eloop_forty_are_not", || {
-        put("l0", b"end");
-        for i in 1..=41 {
-            sc!(symlink, cstr(format!("l{}", i - 1)), cstr(format!("l{i}"))).is(0);
+    case!(
+        "openat",
+        "forty_one_symlinks_are_eloop_forty_are_not",
+        || {
+            put("l0", b"end");
+            for i in 1..=41 {
+                sc!(symlink, cstr(format!("l{}", i - 1)), cstr(format!("l{i}"))).is(0);
+            }
+            sc!(openat, AT_FDCWD, c"l40", O_RDONLY, 0).ok();
+            sc!(openat, AT_FDCWD, c"l41", O_RDONLY, 0).err(ELOOP);
         }
-        sc!(openat, AT_FDCWD, c"l40", O_RDONLY, 0).ok();
-        sc!(openat, AT_FDCWD, c"l41", O_RDONLY, 0).err(ELOOP);
-    }),
+    ),
     case!("openat", "symlink_to_itself_is_eloop", || {
         sc!(symlink, c"l", c"l").is(0);
         sc!(openat, AT_FDCWD, c"l", O_RDONLY, 0).err(ELOOP);
@@ -239,10 +269,14 @@ pub static CASES: &[Case] = &[
         sc!(chmod, c"f", 0).is(0);
         sc!(openat, AT_FDCWD, c"f", O_RDWR, 0).ok();
     }),
-    case!("openat", "creating_needs_write_permission_on_directory", || {
-        dir("d");
-        as_nobody(|| sc!(openat, AT_FDCWD, c"d/f", O_CREAT | O_RDWR, 0o600).err(EACCES));
-    }),
+    case!(
+        "openat",
+        "creating_needs_write_permission_on_directory",
+        || {
+            dir("d");
+            as_nobody(|| sc!(openat, AT_FDCWD, c"d/f", O_CREAT | O_RDWR, 0o600).err(EACCES));
+        }
+    ),
     case!("openat", "setgid_directory_gives_its_group", || {
         need_root();
         dir("d");
@@ -264,15 +298,35 @@ pub static CASES: &[Case] = &[
         assert_eq!(fstat(fd).st_nlink, 0);
         write_all(fd, b"tmp");
         let path = cstr(format!("/proc/self/fd/{fd}"));
-        sc!(linkat, AT_FDCWD, &path, AT_FDCWD, c"named", AT_SYMLINK_FOLLOW).is(0);
+        sc!(
+            linkat,
+            AT_FDCWD,
+            &path,
+            AT_FDCWD,
+            c"named",
+            AT_SYMLINK_FOLLOW
+        )
+        .is(0);
         assert_eq!(get("named"), b"tmp");
         assert_eq!(fstat(fd).st_nlink, 1);
     }),
-    case!("openat linkat", "tmpfile_with_excl_cannot_be_linked", || {
-        let fd = sc!(openat, AT_FDCWD, c".", O_TMPFILE | O_EXCL | O_RDWR, 0o600);
-        let path = cstr(format!("/proc/self/fd/{}", fd.skip_on(&[EOPNOTSUPP]).fd()));
-        sc!(linkat, AT_FDCWD, &path, AT_FDCWD, c"named", AT_SYMLINK_FOLLOW).err(ENOENT);
-    }),
+    case!(
+        "openat linkat",
+        "tmpfile_with_excl_cannot_be_linked",
+        || {
+            let fd = sc!(openat, AT_FDCWD, c".", O_TMPFILE | O_EXCL | O_RDWR, 0o600);
+            let path = cstr(format!("/proc/self/fd/{}", fd.skip_on(&[EOPNOTSUPP]).fd()));
+            sc!(
+                linkat,
+                AT_FDCWD,
+                &path,
+                AT_FDCWD,
+                c"named",
+                AT_SYMLINK_FOLLOW
+            )
+            .err(ENOENT);
+        }
+    ),
     case!("openat", "tmpfile_for_reading_only_is_einval", || {
         sc!(openat, AT_FDCWD, c".", O_TMPFILE | O_RDONLY, 0o600).err(EINVAL);
     }),
@@ -283,33 +337,41 @@ pub static CASES: &[Case] = &[
         open("/dev/null", O_RDONLY);
         sc!(openat, AT_FDCWD, c"/dev/null", O_RDONLY, 0).err(EMFILE);
     }),
-    case!("openat execve", "writing_a_running_program_is_etxtbsy", || {
-        let exe = std::fs::read_link("/proc/self/exe").unwrap_or_default();
-        std::fs::copy(exe, "prog").unwrap_or_else(|e| panic!("copying the program: {e}"));
-        let gate = Gate::new();
-        let (r, w) = pipe();
-        let child = fork(|| {
-            gate.wait();
-            let _ = sc!(dup2, r, 0).ok();
-            close(w);
-            execve("./prog", &["prog", "--helper", "exit", "0"], &[]).is(0);
-        });
-        let fd = open("prog", O_WRONLY);
-        close(fd);
-        let fd = open("prog", O_RDWR);
-        let other = fork(|| execve("./prog", &["prog"], &[]).err(ETXTBSY));
-        other.ok();
-        close(fd);
-        gate.open();
-        child.ok();
-        let _ = (r, w);
-    }),
-    case!("openat", "fifo_nonblocking_writer_without_reader_is_enxio", || {
-        sc!(mknod, c"p", S_IFIFO | 0o600, 0).is(0);
-        sc!(openat, AT_FDCWD, c"p", O_WRONLY | O_NONBLOCK, 0).err(ENXIO);
-        sc!(openat, AT_FDCWD, c"p", O_RDONLY | O_NONBLOCK, 0).ok();
-        sc!(openat, AT_FDCWD, c"p", O_WRONLY | O_NONBLOCK, 0).ok();
-    }),
+    case!(
+        "openat execve",
+        "writing_a_running_program_is_etxtbsy",
+        || {
+            let exe = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+            std::fs::copy(exe, "prog").unwrap_or_else(|e| panic!("copying the program: {e}"));
+            let gate = Gate::new();
+            let (r, w) = pipe();
+            let child = fork(|| {
+                gate.wait();
+                let _ = sc!(dup2, r, 0).ok();
+                close(w);
+                execve("./prog", &["prog", "--helper", "exit", "0"], &[]).is(0);
+            });
+            let fd = open("prog", O_WRONLY);
+            close(fd);
+            let fd = open("prog", O_RDWR);
+            let other = fork(|| execve("./prog", &["prog"], &[]).err(ETXTBSY));
+            other.ok();
+            close(fd);
+            gate.open();
+            child.ok();
+            let _ = (r, w);
+        }
+    ),
+    case!(
+        "openat",
+        "fifo_nonblocking_writer_without_reader_is_enxio",
+        || {
+            sc!(mknod, c"p", S_IFIFO | 0o600, 0).is(0);
+            sc!(openat, AT_FDCWD, c"p", O_WRONLY | O_NONBLOCK, 0).err(ENXIO);
+            sc!(openat, AT_FDCWD, c"p", O_RDONLY | O_NONBLOCK, 0).ok();
+            sc!(openat, AT_FDCWD, c"p", O_WRONLY | O_NONBLOCK, 0).ok();
+        }
+    ),
     case!("openat", "fifo_open_blocks_until_the_other_end", || {
         sc!(mknod, c"p", S_IFIFO | 0o600, 0).is(0);
         let child = fork(|| write_all(open("p", O_WRONLY), b"through"));
@@ -331,13 +393,17 @@ pub static CASES: &[Case] = &[
         made.skip_on(&[EPERM]).is(0);
         sc!(openat, AT_FDCWD, c"dev", O_RDWR, 0).err_any(&[ENXIO, EACCES]);
     }),
-    case!("openat", "access_mode_three_needs_both_and_allows_neither", || {
-        put("f", b"x");
-        let fd = open("f", O_ACCMODE);
-        let mut b = [0u8; 1];
-        sc!(read, fd, &mut b, 1).err(EBADF);
-        sc!(write, fd, &b, 1).err(EBADF);
-    }),
+    case!(
+        "openat",
+        "access_mode_three_needs_both_and_allows_neither",
+        || {
+            put("f", b"x");
+            let fd = open("f", O_ACCMODE);
+            let mut b = [0u8; 1];
+            sc!(read, fd, &mut b, 1).err(EBADF);
+            sc!(write, fd, &b, 1).err(EBADF);
+        }
+    ),
     case!("openat", "two_opens_have_two_offsets", || {
         put("f", b"abc");
         let (a, b) = (open("f", O_RDONLY), open("f", O_RDONLY));
@@ -383,21 +449,37 @@ pub static CASES: &[Case] = &[
         sc!(close_range, fd, fd, CLOSE_RANGE_CLOEXEC).is(0);
         sc!(fcntl, fd, F_GETFD).is(1);
     }),
-    case!("close_range", "first_above_last_is_einval", || sc!(close_range, 5, 4, 0).err(EINVAL)),
-    case!("close_range", "unknown_flag_is_einval", || sc!(close_range, 5, 6, 1 << 10).err(EINVAL)),
+    case!("close_range", "first_above_last_is_einval", || sc!(
+        close_range,
+        5,
+        4,
+        0
+    )
+    .err(EINVAL)),
+    case!("close_range", "unknown_flag_is_einval", || sc!(
+        close_range,
+        5,
+        6,
+        1 << 10
+    )
+    .err(EINVAL)),
     case!("close_range", "beyond_the_table_is_fine", || {
         sc!(close_range, 1000, u32::MAX, 0).is(0);
     }),
-    case!("close_range clone", "unshare_leaves_the_other_sharer_alone", || {
-        let fd = open("/dev/null", O_RDONLY);
-        let pid = sc!(clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0).fd();
-        if pid == 0 {
-            let ok = sc!(close_range, 3, u32::MAX, CLOSE_RANGE_UNSHARE).success();
-            exit(if ok { 0 } else { 1 });
+    case!(
+        "close_range clone",
+        "unshare_leaves_the_other_sharer_alone",
+        || {
+            let fd = open("/dev/null", O_RDONLY);
+            let pid = sc!(clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0).fd();
+            if pid == 0 {
+                let ok = sc!(close_range, 3, u32::MAX, CLOSE_RANGE_UNSHARE).success();
+                exit(if ok { 0 } else { 1 });
+            }
+            Child { pid }.ok();
+            sc!(fcntl, fd, F_GETFD).is(0);
         }
-        Child { pid }.ok();
-        sc!(fcntl, fd, F_GETFD).is(0);
-    }),
+    ),
     case!("openat2", "plain_open_works", || {
         put("f", b"x");
         openat2(AT_FDCWD, "f", O_RDONLY, 0, 0).ok();

@@ -110,7 +110,11 @@ pub static CASES: &[Case] = &[
                 on_signal(SIGUSR1, flags);
                 let mut b = [0u8; 1];
                 let got = sc!(read, r, &mut b, 1);
-                if restart { got.is(1) } else { got.err(EINTR) }
+                if restart {
+                    got.is(1)
+                } else {
+                    got.err(EINTR)
+                }
                 assert_eq!(hits(SIGUSR1), 1);
             });
             wait_asleep(child.pid);
@@ -207,7 +211,10 @@ pub static CASES: &[Case] = &[
     case!("readlink", "proc_fd_names_a_pipe", || {
         let (r, w) = pipe();
         let name = |fd: i32| std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
-        assert_eq!(name(r).to_string_lossy(), format!("pipe:[{}]", fstat(r).st_ino));
+        assert_eq!(
+            name(r).to_string_lossy(),
+            format!("pipe:[{}]", fstat(r).st_ino)
+        );
         assert_eq!(name(r), name(w));
     }),
     case!("splice", "file_to_pipe_and_on_to_file", || {
@@ -252,13 +259,17 @@ pub static CASES: &[Case] = &[
         put("f", b"");
         sc!(splice, r, 0, open("f", O_WRONLY | O_APPEND), 0, 1, 0).err(EINVAL);
     }),
-    case!("splice", "empty_pipe_nonblock_is_eagain_closed_is_zero", || {
-        let (r, w) = pipe();
-        let f = file("f", b"");
-        sc!(splice, r, 0, f, 0, 1, SPLICE_F_NONBLOCK).err(EAGAIN);
-        close(w);
-        sc!(splice, r, 0, f, 0, 1, 0).is(0);
-    }),
+    case!(
+        "splice",
+        "empty_pipe_nonblock_is_eagain_closed_is_zero",
+        || {
+            let (r, w) = pipe();
+            let f = file("f", b"");
+            sc!(splice, r, 0, f, 0, 1, SPLICE_F_NONBLOCK).err(EAGAIN);
+            close(w);
+            sc!(splice, r, 0, f, 0, 1, 0).is(0);
+        }
+    ),
     case!("splice", "unknown_flag_and_bad_descriptor", || {
         let (r, w) = pipe();
         write_all(w, b"x");

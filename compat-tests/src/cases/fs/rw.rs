@@ -15,14 +15,27 @@ pub static CASES: &[Case] = &[
     case!("read", "short_read_near_the_end", || {
         assert_eq!(read_some(file("f", b"abc"), 100).len(), 3);
     }),
-    case!("read", "count_zero_is_zero", || sc!(read, file("f", b"x"), BAD, 0).is(0)),
-    case!("read", "bad_descriptor_is_ebadf", || sc!(read, 777, BAD, 1).err(EBADF)),
+    case!("read", "count_zero_is_zero", || sc!(
+        read,
+        file("f", b"x"),
+        BAD,
+        0
+    )
+    .is(0)),
+    case!("read", "bad_descriptor_is_ebadf", || sc!(read, 777, BAD, 1)
+        .err(EBADF)),
     case!("read", "write_only_descriptor_is_ebadf", || {
         put("f", b"x");
         let mut b = [0u8; 1];
         sc!(read, open("f", O_WRONLY), &mut b, 1).err(EBADF);
     }),
-    case!("read", "bad_buffer_is_efault", || sc!(read, file("f", b"x"), BAD, 1).err(EFAULT)),
+    case!("read", "bad_buffer_is_efault", || sc!(
+        read,
+        file("f", b"x"),
+        BAD,
+        1
+    )
+    .err(EFAULT)),
     case!("read", "kernel_address_is_efault", || {
         sc!(read, file("f", b"x"), 0xffff_8000_0000_0000u64, 1).err(EFAULT);
     }),
@@ -48,7 +61,10 @@ pub static CASES: &[Case] = &[
         sc!(read, file("f", b"x"), &mut b, usize::MAX).err_any(&[EINVAL, EFAULT]);
     }),
     case!("read", "dev_zero_gives_zeros", || {
-        assert_eq!(read_some(open("/dev/zero", O_RDONLY), 5000), vec![0u8; 5000]);
+        assert_eq!(
+            read_some(open("/dev/zero", O_RDONLY), 5000),
+            vec![0u8; 5000]
+        );
     }),
     case!("read", "dev_null_is_at_end", || {
         assert!(read_some(open("/dev/null", O_RDONLY), 10).is_empty());
@@ -71,13 +87,22 @@ pub static CASES: &[Case] = &[
         sc!(lseek, fd, 5000, SEEK_SET).is(5000);
         write_all(fd, b"z");
         let data = get("f");
-        assert_eq!((data.len(), data[0], data[4999], data[5000]), (5001, b'a', 0, b'z'));
+        assert_eq!(
+            (data.len(), data[0], data[4999], data[5000]),
+            (5001, b'a', 0, b'z')
+        );
     }),
     case!("write", "read_only_descriptor_is_ebadf", || {
         put("f", b"");
         sc!(write, open("f", O_RDONLY), b"x", 1).err(EBADF);
     }),
-    case!("write", "bad_buffer_is_efault", || sc!(write, file("f", b""), BAD, 1).err(EFAULT)),
+    case!("write", "bad_buffer_is_efault", || sc!(
+        write,
+        file("f", b""),
+        BAD,
+        1
+    )
+    .err(EFAULT)),
     case!("write", "partly_bad_buffer_writes_what_is_there", || {
         let fd = file("f", b"");
         let at = map_anon(2 * PAGE, PROT_READ | PROT_WRITE);
@@ -93,14 +118,18 @@ pub static CASES: &[Case] = &[
         as_nobody(|| write_all(open("f", O_WRONLY), b"y"));
         assert_eq!(lstat("f").st_mode & 0o6000, 0);
     }),
-    case!("write setrlimit", "beyond_rlimit_fsize_is_efbig_with_sigxfsz", || {
-        let fd = file("f", b"");
-        on_signal(SIGXFSZ, 0);
-        sc!(setrlimit, RLIMIT_FSIZE, [10u64, 10]).is(0);
-        sc!(write, fd, [0u8; 20], 20).is(10);
-        sc!(write, fd, [0u8; 20], 20).err(EFBIG);
-        assert_eq!(hits(SIGXFSZ), 1);
-    }),
+    case!(
+        "write setrlimit",
+        "beyond_rlimit_fsize_is_efbig_with_sigxfsz",
+        || {
+            let fd = file("f", b"");
+            on_signal(SIGXFSZ, 0);
+            sc!(setrlimit, RLIMIT_FSIZE, [10u64, 10]).is(0);
+            sc!(write, fd, [0u8; 20], 20).is(10);
+            sc!(write, fd, [0u8; 20], 20).err(EFBIG);
+            assert_eq!(hits(SIGXFSZ), 1);
+        }
+    ),
     case!("write", "updates_mtime_and_ctime", || {
         let fd = file("f", b"");
         let old = [timespec(1000, 0), timespec(1000, 0)];
@@ -143,14 +172,27 @@ pub static CASES: &[Case] = &[
         sc!(pwrite64, open("f", O_WRONLY | O_APPEND), b"Z", 1, 0).is(1);
         assert_eq!(get("f"), b"abcZ");
     }),
-    case!("pwrite64", "pipe_is_espipe", || sc!(pwrite64, pipe().1, b"x", 1, 0).err(ESPIPE)),
+    case!("pwrite64", "pipe_is_espipe", || sc!(
+        pwrite64,
+        pipe().1,
+        b"x",
+        1,
+        0
+    )
+    .err(ESPIPE)),
     case!("readv", "scatters_in_order", || {
         let fd = file("f", b"abcdef");
         let mut parts = [vec![0u8; 2], vec![0u8; 0], vec![0u8; 3]];
         sc!(readv, fd, iov(&mut parts), 3).is(5);
         assert_eq!((&parts[0][..], &parts[2][..]), (&b"ab"[..], &b"cde"[..]));
     }),
-    case!("readv", "count_zero_is_zero", || sc!(readv, file("f", b"x"), BAD, 0).is(0)),
+    case!("readv", "count_zero_is_zero", || sc!(
+        readv,
+        file("f", b"x"),
+        BAD,
+        0
+    )
+    .is(0)),
     case!("readv", "count_above_1024_is_einval", || {
         sc!(readv, file("f", b"x"), vec![[0usize; 2]; 1025], 1025).err(EINVAL);
     }),
@@ -160,7 +202,13 @@ pub static CASES: &[Case] = &[
     case!("readv", "negative_length_is_einval", || {
         sc!(readv, file("f", b"x"), [[BAD.addr(), usize::MAX]], 1).err(EINVAL);
     }),
-    case!("readv", "bad_vector_is_efault", || sc!(readv, file("f", b"x"), BAD, 1).err(EFAULT)),
+    case!("readv", "bad_vector_is_efault", || sc!(
+        readv,
+        file("f", b"x"),
+        BAD,
+        1
+    )
+    .err(EFAULT)),
     case!("writev", "gathers_in_order", || {
         let fd = file("f", b"");
         let mut parts = [b"ab".to_vec(), b"".to_vec(), b"cde".to_vec()];
@@ -173,7 +221,10 @@ pub static CASES: &[Case] = &[
         let r = sc!(writev, fd, [[good.raw(), 2], [BAD.addr(), 2]], 2);
         assert!(r.errno() == EFAULT || r.ok() == 2);
     }),
-    case!("writev", "bad_descriptor_is_ebadf", || sc!(writev, 99, BAD, 1).err(EBADF)),
+    case!("writev", "bad_descriptor_is_ebadf", || sc!(
+        writev, 99, BAD, 1
+    )
+    .err(EBADF)),
     case!("preadv", "reads_at_the_place", || {
         let fd = file("f", b"abcdef");
         let mut parts = [vec![0u8; 1], vec![0u8; 2]];
@@ -199,12 +250,24 @@ pub static CASES: &[Case] = &[
         let mut parts = [vec![0u8; 2]];
         sc!(preadv2, file("f", b"ab"), iov(&mut parts), 1, 0, 0, 1 << 20).err(EOPNOTSUPP);
     }),
-    case!("preadv2", "nowait_on_cached_data_reads_or_is_eagain", || {
-        let mut parts = [vec![0u8; 2]];
-        let r = sc!(preadv2, file("f", b"ab"), iov(&mut parts), 1, 0, 0, RWF_NOWAIT);
-        let r = r.skip_on(&[EOPNOTSUPP]);
-        assert!(r.errno() == EAGAIN || r.ok() == 2);
-    }),
+    case!(
+        "preadv2",
+        "nowait_on_cached_data_reads_or_is_eagain",
+        || {
+            let mut parts = [vec![0u8; 2]];
+            let r = sc!(
+                preadv2,
+                file("f", b"ab"),
+                iov(&mut parts),
+                1,
+                0,
+                0,
+                RWF_NOWAIT
+            );
+            let r = r.skip_on(&[EOPNOTSUPP]);
+            assert!(r.errno() == EAGAIN || r.ok() == 2);
+        }
+    ),
     case!("pwritev2", "append_flag_writes_at_the_end", || {
         let fd = file("f", b"abc");
         let mut parts = [b"Z".to_vec()];
@@ -213,7 +276,16 @@ pub static CASES: &[Case] = &[
     }),
     case!("pwritev2", "dsync_flag_is_accepted", || {
         let mut parts = [b"Z".to_vec()];
-        sc!(pwritev2, file("f", b""), iov(&mut parts), 1, 0, 0, RWF_DSYNC).is(1);
+        sc!(
+            pwritev2,
+            file("f", b""),
+            iov(&mut parts),
+            1,
+            0,
+            0,
+            RWF_DSYNC
+        )
+        .is(1);
     }),
     case!("lseek", "set_cur_end", || {
         let fd = file("f", b"abcdef");
@@ -228,12 +300,27 @@ pub static CASES: &[Case] = &[
         sc!(lseek, fd, -4, SEEK_END).err(EINVAL);
         sc!(lseek, fd, 0, SEEK_CUR).is(0);
     }),
-    case!("lseek", "unknown_whence_is_einval", || sc!(lseek, file("f", b""), 0, 99).err(EINVAL)),
-    case!("lseek", "pipe_is_espipe", || sc!(lseek, pipe().0, 0, SEEK_CUR).err(ESPIPE)),
+    case!("lseek", "unknown_whence_is_einval", || sc!(
+        lseek,
+        file("f", b""),
+        0,
+        99
+    )
+    .err(EINVAL)),
+    case!("lseek", "pipe_is_espipe", || sc!(
+        lseek,
+        pipe().0,
+        0,
+        SEEK_CUR
+    )
+    .err(ESPIPE)),
     case!("lseek", "socket_is_espipe", || {
         sc!(lseek, socketpair(SOCK_STREAM).0, 0, SEEK_CUR).err(ESPIPE);
     }),
-    case!("lseek", "bad_descriptor_is_ebadf", || sc!(lseek, -1, 0, SEEK_CUR).err(EBADF)),
+    case!("lseek", "bad_descriptor_is_ebadf", || sc!(
+        lseek, -1, 0, SEEK_CUR
+    )
+    .err(EBADF)),
     case!("lseek", "data_finds_data_behind_a_hole", || {
         let fd = file("f", b"");
         sc!(pwrite64, fd, b"data", 4, 1 << 20).is(4);
@@ -317,21 +404,29 @@ pub static CASES: &[Case] = &[
         let (a, b) = (file("a", b"x"), file("b", b""));
         sc!(copy_file_range, a, 0, b, 0, 1, 1).err(EINVAL);
     }),
-    case!("copy_file_range", "overlapping_in_one_file_is_einval", || {
-        let fd = file("a", b"abcdef");
-        let (mut i, mut o) = (0i64, 1i64);
-        sc!(copy_file_range, fd, &raw mut i, fd, &raw mut o, 4, 0).err(EINVAL);
-    }),
+    case!(
+        "copy_file_range",
+        "overlapping_in_one_file_is_einval",
+        || {
+            let fd = file("a", b"abcdef");
+            let (mut i, mut o) = (0i64, 1i64);
+            sc!(copy_file_range, fd, &raw mut i, fd, &raw mut o, 4, 0).err(EINVAL);
+        }
+    ),
     case!("copy_file_range", "append_target_is_ebadf", || {
         put("b", b"");
         let b = open("b", O_WRONLY | O_APPEND);
         sc!(copy_file_range, file("a", b"x"), 0, b, 0, 1, 0).err(EBADF);
     }),
-    case!("copy_file_range", "directory_is_eisdir_pipe_is_einval", || {
-        let a = file("a", b"x");
-        sc!(copy_file_range, open(".", O_RDONLY), 0, a, 0, 1, 0).err(EISDIR);
-        sc!(copy_file_range, a, 0, pipe().1, 0, 1, 0).err(EINVAL);
-    }),
+    case!(
+        "copy_file_range",
+        "directory_is_eisdir_pipe_is_einval",
+        || {
+            let a = file("a", b"x");
+            sc!(copy_file_range, open(".", O_RDONLY), 0, a, 0, 1, 0).err(EISDIR);
+            sc!(copy_file_range, a, 0, pipe().1, 0, 1, 0).err(EINVAL);
+        }
+    ),
     case!("readahead", "on_a_file_works_on_a_pipe_is_einval", || {
         sc!(readahead, file("f", b"abc"), 0, 100).is(0);
         sc!(readahead, pipe().0, 0, 100).err(EINVAL);
@@ -354,7 +449,11 @@ pub static CASES: &[Case] = &[
         sc!(fdatasync, pipe().0).err(EINVAL);
         sc!(fsync, -1).err(EBADF);
     }),
-    case!("fsync", "directory_can_be_synced", || sc!(fsync, open(".", O_RDONLY)).is(0)),
+    case!("fsync", "directory_can_be_synced", || sc!(
+        fsync,
+        open(".", O_RDONLY)
+    )
+    .is(0)),
     case!("syncfs", "works_and_bad_descriptor_is_ebadf", || {
         sc!(syncfs, open(".", O_RDONLY)).is(0);
         sc!(syncfs, 99).err(EBADF);

@@ -60,7 +60,10 @@ pub static CASES: &[Case] = &[
         fresh();
         set("f", "user.a", &vec![0u8; 65537], 0).err(E2BIG);
     }),
-    case!("setxattr", "missing_file_is_enoent", || set("none", "user.a", b"", 0).err(ENOENT)),
+    case!("setxattr", "missing_file_is_enoent", || set(
+        "none", "user.a", b"", 0
+    )
+    .err(ENOENT)),
     case!("setxattr", "user_attribute_of_symlink_is_eperm", || {
         fresh();
         sc!(symlink, c"f", c"l").is(0);
@@ -122,21 +125,28 @@ pub static CASES: &[Case] = &[
         set("f", "user.bb", b"2", 0).is(0);
         let mut b = [0u8; 256];
         let n = sc!(listxattr, c"f", &mut b, 256).addr();
-        let mut names: Vec<&[u8]> = b[..n].split(|c| *c == 0).filter(|s| !s.is_empty()).collect();
+        let mut names: Vec<&[u8]> = b[..n]
+            .split(|c| *c == 0)
+            .filter(|s| !s.is_empty())
+            .collect();
         names.sort();
         assert_eq!(names, [&b"user.a"[..], b"user.bb"]);
         sc!(listxattr, c"f", 0, 0).is(n as i64);
         sc!(listxattr, c"f", &mut b, 3).err(ERANGE);
     }),
-    case!("llistxattr lgetxattr lremovexattr", "work_on_the_link_itself", || {
-        fresh();
-        sc!(symlink, c"f", c"l").is(0);
-        set("f", "user.a", b"1", 0).is(0);
-        sc!(llistxattr, c"l", 0, 0).is(0);
-        sc!(lgetxattr, c"l", c"user.a", 0, 0).err_any(&[ENODATA, EPERM]);
-        sc!(lremovexattr, c"l", c"user.a").err_any(&[EPERM, ENODATA]);
-        sc!(lgetxattr, c"f", c"user.a", 0, 0).is(1);
-    }),
+    case!(
+        "llistxattr lgetxattr lremovexattr",
+        "work_on_the_link_itself",
+        || {
+            fresh();
+            sc!(symlink, c"f", c"l").is(0);
+            set("f", "user.a", b"1", 0).is(0);
+            sc!(llistxattr, c"l", 0, 0).is(0);
+            sc!(lgetxattr, c"l", c"user.a", 0, 0).err_any(&[ENODATA, EPERM]);
+            sc!(lremovexattr, c"l", c"user.a").err_any(&[EPERM, ENODATA]);
+            sc!(lgetxattr, c"f", c"user.a", 0, 0).is(1);
+        }
+    ),
     case!("flistxattr", "by_descriptor", || {
         let fd = fresh();
         set("f", "user.a", b"1", 0).is(0);
@@ -182,7 +192,12 @@ pub static CASES: &[Case] = &[
         fresh();
         // Version 2; user::rw-, user:1000:r--, group::r--, mask::r--, other::---.
         let entry = |tag: u16, perm: u16, id: u32| {
-            [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat()
+            [
+                &tag.to_le_bytes()[..],
+                &perm.to_le_bytes(),
+                &id.to_le_bytes(),
+            ]
+            .concat()
         };
         let none = u32::MAX;
         let acl = [
@@ -194,7 +209,9 @@ pub static CASES: &[Case] = &[
             entry(32, 0, none),
         ]
         .concat();
-        set("f", "system.posix_acl_access", &acl, 0).skip_on(&[EOPNOTSUPP]).is(0);
+        set("f", "system.posix_acl_access", &acl, 0)
+            .skip_on(&[EOPNOTSUPP])
+            .is(0);
         assert_eq!(value_of("f", "system.posix_acl_access"), acl);
         assert_eq!(lstat("f").st_mode & 0o777, 0o640);
     }),

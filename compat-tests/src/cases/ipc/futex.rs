@@ -30,7 +30,10 @@ pub static CASES: &[Case] = &[
         });
         assert!(took >= 30 * MS);
     }),
-    case!("futex", "wake_without_waiters_is_zero", || assert_eq!(wake(&shared_words()[0], 1), 0)),
+    case!("futex", "wake_without_waiters_is_zero", || assert_eq!(
+        wake(&shared_words()[0], 1),
+        0
+    )),
     case!("futex", "wake_wakes_as_many_as_asked", || {
         let w = shared_words();
         let kids = [waiter(&w[0]), waiter(&w[0]), waiter(&w[0])];
@@ -84,7 +87,16 @@ pub static CASES: &[Case] = &[
         let w = shared_words();
         let at = clock_ns(CLOCK_MONOTONIC) + 20 * MS;
         let t = timespec(at / 1_000_000_000, at % 1_000_000_000);
-        sc!(futex, w[0].as_ptr(), FUTEX_WAIT_BITSET, 0, &raw const t, 0, -1).err(ETIMEDOUT);
+        sc!(
+            futex,
+            w[0].as_ptr(),
+            FUTEX_WAIT_BITSET,
+            0,
+            &raw const t,
+            0,
+            -1
+        )
+        .err(ETIMEDOUT);
         assert!(clock_ns(CLOCK_MONOTONIC) >= at);
         let past = timespec(1, 0);
         let op = FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME;
@@ -177,12 +189,30 @@ pub static CASES: &[Case] = &[
         let w = shared_words();
         sc!(futex, w[1].as_ptr(), FUTEX_LOCK_PI, 0, 0, 0, 0).is(0);
         let child = fork(|| {
-            sc!(futex, w[0].as_ptr(), FUTEX_WAIT_REQUEUE_PI, 0, 0, w[1].as_ptr(), 0).is(0);
+            sc!(
+                futex,
+                w[0].as_ptr(),
+                FUTEX_WAIT_REQUEUE_PI,
+                0,
+                0,
+                w[1].as_ptr(),
+                0
+            )
+            .is(0);
             assert_eq!(w[1].load(SeqCst) & 0x3fff_ffff, gettid() as u32);
             sc!(futex, w[1].as_ptr(), FUTEX_UNLOCK_PI, 0, 0, 0, 0).is(0);
         });
         wait_asleep(child.pid);
-        sc!(futex, w[0].as_ptr(), FUTEX_CMP_REQUEUE_PI, 1, 9, w[1].as_ptr(), 0).is(1);
+        sc!(
+            futex,
+            w[0].as_ptr(),
+            FUTEX_CMP_REQUEUE_PI,
+            1,
+            9,
+            w[1].as_ptr(),
+            0
+        )
+        .is(1);
         sc!(futex, w[1].as_ptr(), FUTEX_UNLOCK_PI, 0, 0, 0, 0).is(0);
         child.ok();
     }),
@@ -200,7 +230,9 @@ pub static CASES: &[Case] = &[
     case!("futex_waitv", "errors", || {
         let w = shared_words();
         let v = [1u64, w[0].as_ptr().addr() as u64, 2];
-        sc!(futex_waitv, &v, 1, 0, 0, 0).skip_on(&[ENOSYS]).err(EAGAIN);
+        sc!(futex_waitv, &v, 1, 0, 0, 0)
+            .skip_on(&[ENOSYS])
+            .err(EAGAIN);
         sc!(futex_waitv, &v, 0, 0, 0, 0).err(EINVAL);
         sc!(futex_waitv, &v, 129, 0, 0, 0).err(EINVAL);
         sc!(futex_waitv, &v, 1, 1, 0, 0).err(EINVAL);
@@ -216,19 +248,24 @@ pub static CASES: &[Case] = &[
         sc!(futex_wake, w[0].as_ptr(), u32::MAX, 1, 2).is(1);
         child.ok();
     }),
-    case!("futex", "ten_thousand_hand_offs_between_processes", || {
-        let w = shared_words();
-        let turn = |mine: u32, other: u32| {
-            for _ in 0..5000 {
-                while w[0].load(SeqCst) != mine {
-                    let _ = sc!(futex, w[0].as_ptr(), FUTEX_WAIT, other, 0, 0, 0).errno();
+    case!(
+        "futex",
+        "ten_thousand_hand_offs_between_processes",
+        || {
+            let w = shared_words();
+            let turn = |mine: u32, other: u32| {
+                for _ in 0..5000 {
+                    while w[0].load(SeqCst) != mine {
+                        let _ = sc!(futex, w[0].as_ptr(), FUTEX_WAIT, other, 0, 0, 0).errno();
+                    }
+                    w[0].store(other, SeqCst);
+                    let _ = wake(&w[0], 1);
                 }
-                w[0].store(other, SeqCst);
-                let _ = wake(&w[0], 1);
-            }
-        };
-        let child = fork(|| turn(1, 0));
-        turn(0, 1);
-        child.ok();
-    }, 30),
+            };
+            let child = fork(|| turn(1, 0));
+            turn(0, 1);
+            child.ok();
+        },
+        30
+    ),
 ];

@@ -8,5 +8,10 @@ mod socket;
 mod sysv;
 mod unix;
 
-pub const GROUPS: Family =
-    &[futex::CASES, sysv::CASES, mqueue::CASES, socket::CASES, unix::CASES];
+pub const GROUPS: Family = &[
+    futex::CASES,
+    sysv::CASES,
+    mqueue::CASES,
+    socket::CASES,
+    unix::CASES,
+];

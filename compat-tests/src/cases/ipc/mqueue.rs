@@ -20,7 +20,10 @@ fn receive(q: i32) -> (String, u32) {
     let mut b = vec![0u8; 64];
     let mut prio = 99u32;
     let n = sc!(mq_timedreceive, q, &mut b, 64, &raw mut prio, 0).addr();
-    (String::from_utf8_lossy(&b[..n]).into_owned(), *std::hint::black_box(&mut prio))
+    (
+        String::from_utf8_lossy(&b[..n]).into_owned(),
+        *std::hint::black_box(&mut prio),
+    )
 }
 
 pub static CASES: &[Case] = &[
@@ -35,15 +38,19 @@ pub static CASES: &[Case] = &[
         sc!(mq_open, &name, O_RDONLY, 0, 0).err(ENOENT);
         sc!(mq_open, c"a/b", O_RDWR | O_CREAT, 0o600, 0).err(EACCES);
     }),
-    case!("mq_timedsend mq_timedreceive", "priority_then_order", || {
-        let q = queue(0, 8, 64);
-        send(q, "low", 1).is(0);
-        send(q, "high", 9).is(0);
-        send(q, "high2", 9).is(0);
-        assert_eq!(receive(q), ("high".into(), 9));
-        assert_eq!(receive(q), ("high2".into(), 9));
-        assert_eq!(receive(q), ("low".into(), 1));
-    }),
+    case!(
+        "mq_timedsend mq_timedreceive",
+        "priority_then_order",
+        || {
+            let q = queue(0, 8, 64);
+            send(q, "low", 1).is(0);
+            send(q, "high", 9).is(0);
+            send(q, "high2", 9).is(0);
+            assert_eq!(receive(q), ("high".into(), 9));
+            assert_eq!(receive(q), ("high2".into(), 9));
+            assert_eq!(receive(q), ("low".into(), 1));
+        }
+    ),
     case!("mq_timedsend mq_timedreceive", "nonblocking_limits", || {
         let q = queue(O_NONBLOCK, 2, 64);
         let mut b = [0u8; 64];
@@ -80,22 +87,39 @@ pub static CASES: &[Case] = &[
         let mut a = [9i64; 8];
         sc!(mq_getsetattr, q, 0, &mut a).is(0);
         assert_eq!(a[..4], [0, 5, 33, 1]);
-        sc!(mq_getsetattr, q, [i64::from(O_NONBLOCK), 0, 0, 0, 0, 0, 0, 0], 0).is(0);
+        sc!(
+            mq_getsetattr,
+            q,
+            [i64::from(O_NONBLOCK), 0, 0, 0, 0, 0, 0, 0],
+            0
+        )
+        .is(0);
         sc!(mq_getsetattr, q, 0, &mut a).is(0);
         assert_eq!(a[0], O_NONBLOCK.into());
     }),
-    case!("mq_notify", "signal_when_a_message_comes_to_an_empty_queue", || {
-        let q = queue(0, 4, 64);
-        on_signal(SIGUSR1, 0);
-        let mut ev = [0i32; 16];
-        (ev[0], ev[2], ev[3]) = (77, SIGUSR1, 0);
-        sc!(mq_notify, q, &ev).is(0);
-        sc!(mq_notify, q, &ev).err(EBUSY);
-        send(q, "x", 0).is(0);
-        assert_eq!((hits(SIGUSR1), last_code(SIGUSR1), last_value(SIGUSR1) as i32), (1, SI_MESGQ, 77));
-        sc!(mq_notify, q, &ev).is(0);
-        sc!(mq_notify, q, 0).is(0);
-    }),
+    case!(
+        "mq_notify",
+        "signal_when_a_message_comes_to_an_empty_queue",
+        || {
+            let q = queue(0, 4, 64);
+            on_signal(SIGUSR1, 0);
+            let mut ev = [0i32; 16];
+            (ev[0], ev[2], ev[3]) = (77, SIGUSR1, 0);
+            sc!(mq_notify, q, &ev).is(0);
+            sc!(mq_notify, q, &ev).err(EBUSY);
+            send(q, "x", 0).is(0);
+            assert_eq!(
+                (
+                    hits(SIGUSR1),
+                    last_code(SIGUSR1),
+                    last_value(SIGUSR1) as i32
+                ),
+                (1, SI_MESGQ, 77)
+            );
+            sc!(mq_notify, q, &ev).is(0);
+            sc!(mq_notify, q, 0).is(0);
+        }
+    ),
     case!("mq_open poll", "queues_can_be_polled", || {
         let q = queue(0, 1, 64);
         assert_eq!(poll_one(q, POLLIN | POLLOUT, 0), POLLOUT);

@@ -23,7 +23,9 @@ fn inet(kind: i32) -> i32 {
     let fd = sc!(socket, AF_INET, kind, 0).skip_on(&[EAFNOSUPPORT]).fd();
     // A machine whose loopback is down cannot show anything here.
     let probe = sc!(socket, AF_INET, SOCK_DGRAM, 0).fd();
-    let _ = sc!(connect, probe, local(9), 16).skip_on(&[ENETUNREACH]).ok();
+    let _ = sc!(connect, probe, local(9), 16)
+        .skip_on(&[ENETUNREACH])
+        .ok();
     close(probe);
     fd
 }
@@ -57,7 +59,13 @@ pub static CASES: &[Case] = &[
         sc!(socket, AF_UNIX, SOCK_STREAM | 0x100, 0).err(EINVAL);
     }),
     case!("socket", "flags", || {
-        let fd = sc!(socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0).fd();
+        let fd = sc!(
+            socket,
+            AF_UNIX,
+            SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+            0
+        )
+        .fd();
         sc!(fcntl, fd, F_GETFD).is(1);
         assert_ne!(sc!(fcntl, fd, F_GETFL).fd() & O_NONBLOCK, 0);
     }),
@@ -89,14 +97,30 @@ pub static CASES: &[Case] = &[
         sc!(setsockopt, a, SOL_SOCKET, SO_RCVTIMEO, [1i64, 500_000], 16).is(0);
         let mut tv = [0i64; 2];
         let mut len = 16u32;
-        sc!(getsockopt, a, SOL_SOCKET, SO_RCVTIMEO, &mut tv, &raw mut len).is(0);
+        sc!(
+            getsockopt,
+            a,
+            SOL_SOCKET,
+            SO_RCVTIMEO,
+            &mut tv,
+            &raw mut len
+        )
+        .is(0);
         assert_eq!(tv, [1, 500_000]);
         sc!(setsockopt, a, SOL_SOCKET, SO_LINGER, [1i32, 5], 8).is(0);
         let mut l = [0i32; 2];
         let mut len = 8u32;
         sc!(getsockopt, a, SOL_SOCKET, SO_LINGER, &mut l, &raw mut len).is(0);
         assert_eq!(l, [1, 5]);
-        sc!(setsockopt, a, SOL_SOCKET, SO_RCVTIMEO, [1i64, 1_000_000], 16).err(EDOM);
+        sc!(
+            setsockopt,
+            a,
+            SOL_SOCKET,
+            SO_RCVTIMEO,
+            [1i64, 1_000_000],
+            16
+        )
+        .err(EDOM);
     }),
     case!("setsockopt getsockopt", "errors", || {
         let (a, _b) = socketpair(SOCK_STREAM);
@@ -183,7 +207,13 @@ pub static CASES: &[Case] = &[
         let (_s, port) = listener();
         let t = inet(SOCK_STREAM);
         sc!(bind, t, local(port), 16).err(EADDRINUSE);
-        sc!(bind, t, [2u8, 0, 0, 0, 203, 0, 113, 7, 0, 0, 0, 0, 0, 0, 0, 0], 16).err(EADDRNOTAVAIL);
+        sc!(
+            bind,
+            t,
+            [2u8, 0, 0, 0, 203, 0, 113, 7, 0, 0, 0, 0, 0, 0, 0, 0],
+            16
+        )
+        .err(EADDRNOTAVAIL);
         sc!(bind, t, local(0), 4).err(EINVAL);
     }),
     case!("bind", "low_port_needs_privilege", || {
@@ -210,14 +240,18 @@ pub static CASES: &[Case] = &[
         assert_eq!(opt(c, SOL_SOCKET, SO_ERROR), 0);
         sc!(connect, c, local(port), 16).err_any(&[EISCONN, 0]);
     }),
-    case!("accept4", "nonblocking_without_connection_is_eagain", || {
-        let (s, _port) = listener();
-        sc!(fcntl, s, F_SETFL, O_NONBLOCK).is(0);
-        sc!(accept4, s, 0, 0, 0).err(EAGAIN);
-        sc!(accept4, s, 0, 0, 1).err(EINVAL);
-        sc!(accept4, inet(SOCK_STREAM), 0, 0, 0).err(EINVAL);
-        sc!(accept4, inet(SOCK_DGRAM), 0, 0, 0).err(EOPNOTSUPP);
-    }),
+    case!(
+        "accept4",
+        "nonblocking_without_connection_is_eagain",
+        || {
+            let (s, _port) = listener();
+            sc!(fcntl, s, F_SETFL, O_NONBLOCK).is(0);
+            sc!(accept4, s, 0, 0, 0).err(EAGAIN);
+            sc!(accept4, s, 0, 0, 1).err(EINVAL);
+            sc!(accept4, inet(SOCK_STREAM), 0, 0, 0).err(EINVAL);
+            sc!(accept4, inet(SOCK_DGRAM), 0, 0, 0).err(EOPNOTSUPP);
+        }
+    ),
     case!("sendto recvfrom", "udp_over_loopback", || {
         let (a, b) = (inet(SOCK_DGRAM), inet(SOCK_DGRAM));
         sc!(bind, a, local(0), 16).is(0);
@@ -238,7 +272,9 @@ pub static CASES: &[Case] = &[
         close(b);
         sc!(connect, a, local(port), 16).is(0);
         sc!(sendto, a, b"x", 1, 0, 0, 0).is(1);
-        eventually("ECONNREFUSED", || opt(a, SOL_SOCKET, SO_ERROR) == ECONNREFUSED);
+        eventually("ECONNREFUSED", || {
+            opt(a, SOL_SOCKET, SO_ERROR) == ECONNREFUSED
+        });
     }),
     case!("sendto", "udp_without_destination_is_edestaddrreq", || {
         sc!(sendto, inet(SOCK_DGRAM), b"x", 1, 0, 0, 0).err(EDESTADDRREQ);
@@ -253,7 +289,9 @@ pub static CASES: &[Case] = &[
         assert_eq!(opt(fd, IPPROTO_IP, IP_TTL), 33);
     }),
     case!("socket", "ipv6_loopback", || {
-        let s = sc!(socket, AF_INET6, SOCK_STREAM, 0).skip_on(&[EAFNOSUPPORT]).fd();
+        let s = sc!(socket, AF_INET6, SOCK_STREAM, 0)
+            .skip_on(&[EAFNOSUPPORT])
+            .fd();
         let mut a = [0u8; 28];
         (a[0], a[23]) = (AF_INET6 as u8, 1);
         sc!(bind, s, &a, 28).skip_on(&[EADDRNOTAVAIL]).is(0);
@@ -266,12 +304,18 @@ pub static CASES: &[Case] = &[
     }),
     case!("socket", "raw_and_packet_sockets_need_privilege", || {
         as_nobody(|| {
-            sc!(socket, AF_INET, SOCK_RAW, IPPROTO_ICMP).skip_on(&[EAFNOSUPPORT]).err(EPERM);
-            sc!(socket, AF_PACKET, SOCK_RAW, 0).skip_on(&[EAFNOSUPPORT]).err(EPERM);
+            sc!(socket, AF_INET, SOCK_RAW, IPPROTO_ICMP)
+                .skip_on(&[EAFNOSUPPORT])
+                .err(EPERM);
+            sc!(socket, AF_PACKET, SOCK_RAW, 0)
+                .skip_on(&[EAFNOSUPPORT])
+                .err(EPERM);
         });
     }),
     case!("socket", "netlink_route_lists_loopback", || {
-        let s = sc!(socket, AF_NETLINK, SOCK_RAW, 0).skip_on(&[EAFNOSUPPORT]).fd();
+        let s = sc!(socket, AF_NETLINK, SOCK_RAW, 0)
+            .skip_on(&[EAFNOSUPPORT])
+            .fd();
         // RTM_GETLINK, dump.
         let mut m = [0u8; 32];
         m[0] = 32;

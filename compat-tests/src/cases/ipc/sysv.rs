@@ -32,7 +32,11 @@ fn receive(q: i32, kind: i64, flags: i32) -> (Ret, i64, String) {
     let mut b = vec![0u8; 136];
     let r = sc!(msgrcv, q, &mut b, 128, kind, flags);
     let n = if r.success() { r.addr() } else { 0 };
-    (r, from_bytes(&b), String::from_utf8_lossy(&b[8..8 + n]).into_owned())
+    (
+        r,
+        from_bytes(&b),
+        String::from_utf8_lossy(&b[8..8 + n]).into_owned(),
+    )
 }
 
 fn remove_queue(q: i32) {
@@ -40,22 +44,28 @@ fn remove_queue(q: i32) {
 }
 
 fn segment(size: usize) -> i32 {
-    sc!(shmget, IPC_PRIVATE, size, 0o600).skip_on(&[ENOSYS]).fd()
+    sc!(shmget, IPC_PRIVATE, size, 0o600)
+        .skip_on(&[ENOSYS])
+        .fd()
 }
 
 pub static CASES: &[Case] = &[
-    case!("shmget shmat shmdt shmctl", "shared_between_processes", || {
-        let id = segment(PAGE);
-        let at = sc!(shmat, id, 0, 0).addr();
-        fork(|| poke(at, 9)).ok();
-        assert_eq!(peek(at), 9);
-        let again = sc!(shmat, id, 0, SHM_RDONLY).addr();
-        assert_eq!(peek(again), 9);
-        assert_eq!(fault_of(|| poke(again, 1)).sig, SIGSEGV);
-        sc!(shmdt, at).is(0);
-        sc!(shmdt, at).err(EINVAL);
-        sc!(shmctl, id, IPC_RMID, 0).is(0);
-    }),
+    case!(
+        "shmget shmat shmdt shmctl",
+        "shared_between_processes",
+        || {
+            let id = segment(PAGE);
+            let at = sc!(shmat, id, 0, 0).addr();
+            fork(|| poke(at, 9)).ok();
+            assert_eq!(peek(at), 9);
+            let again = sc!(shmat, id, 0, SHM_RDONLY).addr();
+            assert_eq!(peek(again), 9);
+            assert_eq!(fault_of(|| poke(again, 1)).sig, SIGSEGV);
+            sc!(shmdt, at).is(0);
+            sc!(shmdt, at).err(EINVAL);
+            sc!(shmctl, id, IPC_RMID, 0).is(0);
+        }
+    ),
     case!("shmctl", "removal_waits_for_the_last_detach", || {
         let id = segment(PAGE);
         let at = sc!(shmat, id, 0, 0).addr();
@@ -69,7 +79,10 @@ pub static CASES: &[Case] = &[
         let at = sc!(shmat, id, 0, 0).addr();
         let mut ds: shmid_ds = zeroed();
         sc!(shmctl, id, IPC_STAT, &raw mut ds).is(0);
-        assert_eq!((ds.shm_segsz, ds.shm_nattch, ds.shm_cpid), (5000, 1, getpid()));
+        assert_eq!(
+            (ds.shm_segsz, ds.shm_nattch, ds.shm_cpid),
+            (5000, 1, getpid())
+        );
         assert_eq!(ds.shm_perm.mode & 0o777, 0o600);
         fork(|| {
             let mut ds: shmid_ds = zeroed();
@@ -82,7 +95,9 @@ pub static CASES: &[Case] = &[
     }),
     case!("shmget", "keys_and_errors", || {
         let key = 0x4b65_0000 + getpid();
-        let id = sc!(shmget, key, PAGE, IPC_CREAT | IPC_EXCL | 0o600).skip_on(&[ENOSYS]).fd();
+        let id = sc!(shmget, key, PAGE, IPC_CREAT | IPC_EXCL | 0o600)
+            .skip_on(&[ENOSYS])
+            .fd();
         sc!(shmget, key, PAGE, IPC_CREAT | IPC_EXCL).err(EEXIST);
         sc!(shmget, key, PAGE, 0).is(id.into());
         sc!(shmget, key, 2 * PAGE, 0).err(EINVAL);

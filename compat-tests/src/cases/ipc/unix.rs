@@ -156,24 +156,31 @@ pub static CASES: &[Case] = &[
         let mut a = [0u8; 110];
         let mut len = 110u32;
         sc!(getpeername, c, &mut a, &raw mut len).is(0);
-        assert_eq!((*std::hint::black_box(&mut len), &a[2..4]), (4, &b"s\0"[..]));
+        assert_eq!(
+            (*std::hint::black_box(&mut len), &a[2..4]),
+            (4, &b"s\0"[..])
+        );
         sc!(getpeername, s, &mut a, &raw mut len).err(ENOTCONN);
     }),
-    case!("sendto recvfrom", "datagrams_keep_boundaries_and_sender", || {
-        let (a, b) = (sock(SOCK_DGRAM), sock(SOCK_DGRAM));
-        bind(a, "a").is(0);
-        bind(b, "b").is(0);
-        let (to, len) = addr("a");
-        sc!(sendto, b, b"one", 3, 0, &to, len).is(3);
-        sc!(sendto, b, b"two", 3, 0, &to, len).is(3);
-        let mut buf = [0u8; 16];
-        let mut from = [0u8; 110];
-        let mut flen = 110u32;
-        sc!(recvfrom, a, &mut buf, 16, 0, &mut from, &raw mut flen).is(3);
-        assert_eq!((&buf[..3], from[2]), (&b"one"[..], b'b'));
-        sc!(recvfrom, a, &mut buf, 2, 0, 0, 0).is(2);
-        sc!(recvfrom, a, &mut buf, 16, MSG_DONTWAIT, 0, 0).err(EAGAIN);
-    }),
+    case!(
+        "sendto recvfrom",
+        "datagrams_keep_boundaries_and_sender",
+        || {
+            let (a, b) = (sock(SOCK_DGRAM), sock(SOCK_DGRAM));
+            bind(a, "a").is(0);
+            bind(b, "b").is(0);
+            let (to, len) = addr("a");
+            sc!(sendto, b, b"one", 3, 0, &to, len).is(3);
+            sc!(sendto, b, b"two", 3, 0, &to, len).is(3);
+            let mut buf = [0u8; 16];
+            let mut from = [0u8; 110];
+            let mut flen = 110u32;
+            sc!(recvfrom, a, &mut buf, 16, 0, &mut from, &raw mut flen).is(3);
+            assert_eq!((&buf[..3], from[2]), (&b"one"[..], b'b'));
+            sc!(recvfrom, a, &mut buf, 2, 0, 0, 0).is(2);
+            sc!(recvfrom, a, &mut buf, 16, MSG_DONTWAIT, 0, 0).err(EAGAIN);
+        }
+    ),
     case!("sendto", "datagram_errors", || {
         let s = sock(SOCK_DGRAM);
         sc!(sendto, s, b"x", 1, 0, 0, 0).err(ENOTCONN);
@@ -198,13 +205,17 @@ pub static CASES: &[Case] = &[
         close(a);
         assert_eq!(read_some(b, 16), b"");
     }),
-    case!("socketpair", "stream_reset_when_unread_data_is_lost", || {
-        let (a, b) = socketpair(SOCK_STREAM);
-        write_all(a, b"lost");
-        close(b);
-        let mut buf = [0u8; 4];
-        sc!(read, a, &mut buf, 4).err(ECONNRESET);
-    }),
+    case!(
+        "socketpair",
+        "stream_reset_when_unread_data_is_lost",
+        || {
+            let (a, b) = socketpair(SOCK_STREAM);
+            write_all(a, b"lost");
+            close(b);
+            let mut buf = [0u8; 4];
+            sc!(read, a, &mut buf, 4).err(ECONNRESET);
+        }
+    ),
     case!("sendmsg recvmsg", "descriptor_passing", || {
         let (a, b) = socketpair(SOCK_STREAM);
         send_fds(a, &[file("f", b"passed")]).is(1);
@@ -214,18 +225,22 @@ pub static CASES: &[Case] = &[
         assert_eq!((fds.len(), flags), (1, 0));
         assert_eq!(read_some(fds[0], 16), b"passed");
     }),
-    case!("sendmsg recvmsg", "several_descriptors_between_processes", || {
-        let (a, b) = socketpair(SOCK_STREAM);
-        fork(|| {
-            let fds = [file("x", b"X"), file("y", b"Y"), file("z", b"Z")];
-            send_fds(a, &fds).is(1);
-        })
-        .ok();
-        let fds = fds_of(&receive(b, 64, MSG_CMSG_CLOEXEC).1);
-        let got: Vec<u8> = fds.iter().flat_map(|fd| read_some(*fd, 4)).collect();
-        assert_eq!(got, b"XYZ");
-        sc!(fcntl, fds[0], F_GETFD).is(1);
-    }),
+    case!(
+        "sendmsg recvmsg",
+        "several_descriptors_between_processes",
+        || {
+            let (a, b) = socketpair(SOCK_STREAM);
+            fork(|| {
+                let fds = [file("x", b"X"), file("y", b"Y"), file("z", b"Z")];
+                send_fds(a, &fds).is(1);
+            })
+            .ok();
+            let fds = fds_of(&receive(b, 64, MSG_CMSG_CLOEXEC).1);
+            let got: Vec<u8> = fds.iter().flat_map(|fd| read_some(*fd, 4)).collect();
+            assert_eq!(got, b"XYZ");
+            sc!(fcntl, fds[0], F_GETFD).is(1);
+        }
+    ),
     case!("recvmsg", "small_control_area_truncates", || {
         let (a, b) = socketpair(SOCK_STREAM);
         send_fds(a, &[0, 1, 2]).is(1);
@@ -248,15 +263,19 @@ pub static CASES: &[Case] = &[
         send_fds(a, &[0; 254]).err(EINVAL);
         send_fds(a, &[99]).err(EBADF);
     }),
-    case!("sendmsg", "descriptor_survives_closing_before_receipt", || {
-        let (a, b) = socketpair(SOCK_DGRAM);
-        let fd = file("f", b"alive");
-        send_fds(a, &[fd]).is(1);
-        close(fd);
-        close(a);
-        let fds = fds_of(&receive(b, 64, 0).1);
-        assert_eq!(read_some(fds[0], 8), b"alive");
-    }),
+    case!(
+        "sendmsg",
+        "descriptor_survives_closing_before_receipt",
+        || {
+            let (a, b) = socketpair(SOCK_DGRAM);
+            let fd = file("f", b"alive");
+            send_fds(a, &[fd]).is(1);
+            close(fd);
+            close(a);
+            let fds = fds_of(&receive(b, 64, 0).1);
+            assert_eq!(read_some(fds[0], 8), b"alive");
+        }
+    ),
     case!("sendmsg recvmsg", "a_socket_can_carry_itself", || {
         let (a, b) = socketpair(SOCK_STREAM);
         send_fds(a, &[b]).is(1);
@@ -271,13 +290,18 @@ pub static CASES: &[Case] = &[
         let (_, control, _) = receive(b, 64, 0);
         assert_eq!(from_bytes::<i32>(&control[12..]), SCM_CREDENTIALS);
         assert_eq!(from_bytes::<i32>(&control[16..]), getpid());
-        assert_eq!(u64::from(from_bytes::<u32>(&control[20..])), sc!(getuid).ok() as u64);
+        assert_eq!(
+            u64::from(from_bytes::<u32>(&control[20..])),
+            sc!(getuid).ok() as u64
+        );
     }),
     case!("sendmsg", "false_credentials_are_eperm", || {
         as_nobody(|| {
             let (a, _b) = socketpair(SOCK_STREAM);
-            let mine: Vec<u8> =
-                [getpid() as u32, 0, 0].iter().flat_map(|v| v.to_ne_bytes()).collect();
+            let mine: Vec<u8> = [getpid() as u32, 0, 0]
+                .iter()
+                .flat_map(|v| v.to_ne_bytes())
+                .collect();
             let control = cmsg(SCM_CREDENTIALS, &mine);
             let body = b"c";
             let iov = [body.raw(), 1];
@@ -310,12 +334,16 @@ pub static CASES: &[Case] = &[
         sc!(recvmmsg, b, &mut m, 4, MSG_DONTWAIT, 0).is(2);
         assert_eq!(&std::hint::black_box(&mut bufs)[1][..3], b"two");
     }),
-    case!("poll", "listening_socket_is_readable_with_a_connection", || {
-        let s = listening("s");
-        assert_eq!(poll_one(s, POLLIN, 0), 0);
-        connect(sock(SOCK_STREAM), "s").is(0);
-        assert_eq!(poll_one(s, POLLIN, 0), POLLIN);
-    }),
+    case!(
+        "poll",
+        "listening_socket_is_readable_with_a_connection",
+        || {
+            let s = listening("s");
+            assert_eq!(poll_one(s, POLLIN, 0), 0);
+            connect(sock(SOCK_STREAM), "s").is(0);
+            assert_eq!(poll_one(s, POLLIN, 0), POLLIN);
+        }
+    ),
     case!("write", "full_stream_is_eagain_then_writable_again", || {
         let (a, b) = socketpair(SOCK_STREAM | SOCK_NONBLOCK);
         let chunk = vec![0u8; 4096];

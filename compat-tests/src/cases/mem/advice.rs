@@ -5,7 +5,11 @@ use crate::prelude::*;
 const RW: i32 = PROT_READ | PROT_WRITE;
 
 fn locked_kib() -> u64 {
-    status_field(getpid(), "VmLck").trim_end_matches(" kB").trim().parse().unwrap_or(0)
+    status_field(getpid(), "VmLck")
+        .trim_end_matches(" kB")
+        .trim()
+        .parse()
+        .unwrap_or(0)
 }
 
 pub static CASES: &[Case] = &[
@@ -45,13 +49,17 @@ pub static CASES: &[Case] = &[
         let at = map_fd(-1, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, 0);
         sc!(madvise, at, PAGE, MADV_FREE).err(EINVAL);
     }),
-    case!("madvise fork", "dontfork_keeps_the_range_from_the_child", || {
-        let at = map_anon(PAGE, RW);
-        sc!(madvise, at, PAGE, MADV_DONTFORK).is(0);
-        fork(|| drop(peek(at))).dies(SIGSEGV);
-        sc!(madvise, at, PAGE, MADV_DOFORK).is(0);
-        fork(|| drop(peek(at))).ok();
-    }),
+    case!(
+        "madvise fork",
+        "dontfork_keeps_the_range_from_the_child",
+        || {
+            let at = map_anon(PAGE, RW);
+            sc!(madvise, at, PAGE, MADV_DONTFORK).is(0);
+            fork(|| ignore(peek(at))).dies(SIGSEGV);
+            sc!(madvise, at, PAGE, MADV_DOFORK).is(0);
+            fork(|| ignore(peek(at))).ok();
+        }
+    ),
     case!("madvise fork", "wipeonfork_zeroes_in_the_child", || {
         let at = map_anon(PAGE, RW);
         poke(at, 9);
@@ -69,7 +77,9 @@ pub static CASES: &[Case] = &[
     }),
     case!("madvise", "populate_write_makes_resident", || {
         let at = map_anon(4 * PAGE, RW);
-        sc!(madvise, at, 4 * PAGE, MADV_POPULATE_WRITE).skip_on(&[EINVAL]).is(0);
+        sc!(madvise, at, 4 * PAGE, MADV_POPULATE_WRITE)
+            .skip_on(&[EINVAL])
+            .is(0);
         let mut v = [0u8; 4];
         sc!(mincore, at, 4 * PAGE, &mut v).is(0);
         assert!(v.iter().all(|b| b & 1 == 1));
@@ -102,7 +112,13 @@ pub static CASES: &[Case] = &[
         assert_eq!(v.map(|b| b & 1), [0, 1, 0, 0]);
     }),
     case!("mincore", "cached_file_pages_are_present", || {
-        let at = map_fd(file("f", vec![1u8; 2 * PAGE]), 2 * PAGE, PROT_READ, MAP_SHARED, 0);
+        let at = map_fd(
+            file("f", vec![1u8; 2 * PAGE]),
+            2 * PAGE,
+            PROT_READ,
+            MAP_SHARED,
+            0,
+        );
         let _ = (peek(at), peek(at + PAGE));
         let mut v = [0u8; 2];
         sc!(mincore, at, 2 * PAGE, &mut v).is(0);
@@ -116,17 +132,21 @@ pub static CASES: &[Case] = &[
         sc!(munmap, at, PAGE).is(0);
         sc!(mincore, at, PAGE, &mut v).err(ENOMEM);
     }),
-    case!("mlock munlock", "counts_in_vmlck_and_makes_resident", || {
-        let at = map_anon(8 * PAGE, RW);
-        let before = locked_kib();
-        sc!(mlock, at, 8 * PAGE).is(0);
-        assert_eq!(locked_kib(), before + 32);
-        let mut v = [0u8; 8];
-        sc!(mincore, at, 8 * PAGE, &mut v).is(0);
-        assert!(v.iter().all(|b| b & 1 == 1));
-        sc!(munlock, at, 8 * PAGE).is(0);
-        assert_eq!(locked_kib(), before);
-    }),
+    case!(
+        "mlock munlock",
+        "counts_in_vmlck_and_makes_resident",
+        || {
+            let at = map_anon(8 * PAGE, RW);
+            let before = locked_kib();
+            sc!(mlock, at, 8 * PAGE).is(0);
+            assert_eq!(locked_kib(), before + 32);
+            let mut v = [0u8; 8];
+            sc!(mincore, at, 8 * PAGE, &mut v).is(0);
+            assert!(v.iter().all(|b| b & 1 == 1));
+            sc!(munlock, at, 8 * PAGE).is(0);
+            assert_eq!(locked_kib(), before);
+        }
+    ),
     case!("mlock", "unaligned_start_is_rounded", || {
         let at = map_anon(2 * PAGE, RW);
         sc!(mlock, at + 100, PAGE).is(0);
@@ -135,7 +155,12 @@ pub static CASES: &[Case] = &[
     case!("mlock", "limit_holds_for_nobody", || {
         as_nobody(|| {
             let at = map_anon(16 * PAGE, RW);
-            sc!(setrlimit, RLIMIT_MEMLOCK, [4 * PAGE as u64, 4 * PAGE as u64]).is(0);
+            sc!(
+                setrlimit,
+                RLIMIT_MEMLOCK,
+                [4 * PAGE as u64, 4 * PAGE as u64]
+            )
+            .is(0);
             sc!(mlock, at, 5 * PAGE).err(ENOMEM);
             sc!(mlock, at, 4 * PAGE).is(0);
             sc!(setrlimit, RLIMIT_MEMLOCK, [0u64, 0]).is(0);
@@ -189,35 +214,45 @@ pub static CASES: &[Case] = &[
         sc!(munmap, at + PAGE, PAGE).is(0);
         sc!(mseal, at, PAGE, 1).err(EINVAL);
     }),
-    case!("pkey_alloc pkey_free pkey_mprotect", "without_hardware_or_with", || {
-        let at = map_anon(PAGE, RW);
-        sc!(pkey_mprotect, at, PAGE, PROT_READ, -1).is(0);
-        sc!(pkey_alloc, 1, 0).err_any(&[EINVAL, ENOSYS, ENOSPC]);
-        let key = sc!(pkey_alloc, 0, 0);
-        if key.success() {
-            sc!(pkey_mprotect, at, PAGE, RW, key.fd()).is(0);
-            sc!(pkey_free, key.fd()).is(0);
-        } else {
-            key.err_any(&[ENOSPC, EINVAL]);
+    case!(
+        "pkey_alloc pkey_free pkey_mprotect",
+        "without_hardware_or_with",
+        || {
+            let at = map_anon(PAGE, RW);
+            sc!(pkey_mprotect, at, PAGE, PROT_READ, -1).is(0);
+            sc!(pkey_alloc, 1, 0).err_any(&[EINVAL, ENOSYS, ENOSPC]);
+            let key = sc!(pkey_alloc, 0, 0);
+            if key.success() {
+                sc!(pkey_mprotect, at, PAGE, RW, key.fd()).is(0);
+                sc!(pkey_free, key.fd()).is(0);
+            } else {
+                key.err_any(&[ENOSPC, EINVAL]);
+            }
+            sc!(pkey_free, 99).err(EINVAL);
         }
-        sc!(pkey_free, 99).err(EINVAL);
-    }),
+    ),
     case!("cachestat", "counts_cached_pages", || {
         let fd = file("f", vec![1u8; 4 * PAGE]);
         let range = [0u64, 4 * PAGE as u64];
         let mut cs = [0u64; 5];
-        sc!(cachestat, fd, &range, &mut cs, 0).skip_on(&[ENOSYS]).is(0);
+        sc!(cachestat, fd, &range, &mut cs, 0)
+            .skip_on(&[ENOSYS])
+            .is(0);
         assert_eq!(cs[0], 4);
         sc!(cachestat, fd, &range, &mut cs, 1).err(EINVAL);
         sc!(cachestat, 99, &range, &mut cs, 0).err(EBADF);
     }),
-    case!("set_mempolicy get_mempolicy mbind", "default_policy", || {
-        let mut mode = 9i32;
-        let r = sc!(get_mempolicy, &raw mut mode, 0, 0, 0, 0);
-        r.skip_on(&[ENOSYS]).is(0);
-        assert_eq!(mode, 0);
-        sc!(set_mempolicy, 0, 0, 0).is(0);
-        sc!(set_mempolicy, 99, 0, 0).err(EINVAL);
-        sc!(mbind, map_anon(PAGE, RW), PAGE, 0, 0, 0, 0).is(0);
-    }),
+    case!(
+        "set_mempolicy get_mempolicy mbind",
+        "default_policy",
+        || {
+            let mut mode = 9i32;
+            let r = sc!(get_mempolicy, &raw mut mode, 0, 0, 0, 0);
+            r.skip_on(&[ENOSYS]).is(0);
+            assert_eq!(mode, 0);
+            sc!(set_mempolicy, 0, 0, 0).is(0);
+            sc!(set_mempolicy, 99, 0, 0).err(EINVAL);
+            sc!(mbind, map_anon(PAGE, RW), PAGE, 0, 0, 0, 0).is(0);
+        }
+    ),
 ];

@@ -19,7 +19,10 @@ fn seal(fd: i32, seals: i32) -> Ret {
 pub static CASES: &[Case] = &[
     case!("memfd_create", "is_a_file_of_size_zero", || {
         let fd = memfd(0);
-        assert_eq!((fstat(fd).st_size, fstat(fd).st_mode & S_IFMT), (0, S_IFREG));
+        assert_eq!(
+            (fstat(fd).st_size, fstat(fd).st_mode & S_IFMT),
+            (0, S_IFREG)
+        );
         write_all(fd, b"hello");
         sc!(lseek, fd, 0, SEEK_SET).is(0);
         assert_eq!(read_some(fd, 10), b"hello");
@@ -43,17 +46,24 @@ pub static CASES: &[Case] = &[
     case!("memfd_create mmap", "two_mappings_share", || {
         let fd = memfd(0);
         sc!(ftruncate, fd, PAGE).is(0);
-        let (a, b) = (map_fd(fd, PAGE, RW, MAP_SHARED, 0), map_fd(fd, PAGE, RW, MAP_SHARED, 0));
+        let (a, b) = (
+            map_fd(fd, PAGE, RW, MAP_SHARED, 0),
+            map_fd(fd, PAGE, RW, MAP_SHARED, 0),
+        );
         poke(a, 9);
         assert_eq!(peek(b), 9);
     }),
-    case!("memfd_create mmap", "mapping_keeps_memory_after_close", || {
-        let fd = memfd(0);
-        sc!(ftruncate, fd, PAGE).is(0);
-        let at = map_fd(fd, PAGE, RW, MAP_SHARED, 0);
-        close(fd);
-        poke(at, 1);
-    }),
+    case!(
+        "memfd_create mmap",
+        "mapping_keeps_memory_after_close",
+        || {
+            let fd = memfd(0);
+            sc!(ftruncate, fd, PAGE).is(0);
+            let at = map_fd(fd, PAGE, RW, MAP_SHARED, 0);
+            close(fd);
+            poke(at, 1);
+        }
+    ),
     case!("fcntl", "seals_default_to_sealed", || {
         sc!(fcntl, memfd(0), F_GET_SEALS).is(F_SEAL_SEAL.into());
         seal(memfd(0), F_SEAL_WRITE).err(EPERM);
@@ -71,7 +81,14 @@ pub static CASES: &[Case] = &[
         sc!(pwrite64, fd, b"x", 1, 0).err(EPERM);
         sc!(mmap, 0, PAGE, RW, MAP_SHARED, fd, 0).err(EPERM);
         sc!(mmap, 0, PAGE, RW, MAP_PRIVATE, fd, 0).ok();
-        sc!(fallocate, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1).err(EPERM);
+        sc!(
+            fallocate,
+            fd,
+            FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+            0,
+            1
+        )
+        .err(EPERM);
     }),
     case!("fcntl", "seal_write_with_writable_mapping_is_ebusy", || {
         let fd = sealable();
@@ -106,12 +123,16 @@ pub static CASES: &[Case] = &[
         sc!(write, fd, b"x", 1).err(EPERM);
         sc!(mmap, 0, PAGE, RW, MAP_SHARED, fd, 0).err(EPERM);
     }),
-    case!("fcntl", "unknown_seal_is_einval_and_readonly_is_eperm", || {
-        let fd = sealable();
-        seal(fd, 0x1000).err(EINVAL);
-        let ro = open(&format!("/proc/self/fd/{fd}"), O_RDONLY);
-        seal(ro, F_SEAL_WRITE).err(EPERM);
-    }),
+    case!(
+        "fcntl",
+        "unknown_seal_is_einval_and_readonly_is_eperm",
+        || {
+            let fd = sealable();
+            seal(fd, 0x1000).err(EINVAL);
+            let ro = open(&format!("/proc/self/fd/{fd}"), O_RDONLY);
+            seal(ro, F_SEAL_WRITE).err(EPERM);
+        }
+    ),
     case!("memfd_create execve", "can_be_executed", || {
         let exe = std::fs::read("/proc/self/exe").unwrap_or_default();
         let fd = memfd(0);

@@ -10,12 +10,16 @@ fn map_line(addr: usize) -> Option<String> {
     let parse = |s: &str| usize::from_str_radix(s, 16).unwrap_or(0);
     text("/proc/self/maps").lines().find_map(|l| {
         let (from, to) = l.split(' ').next()?.split_once('-')?;
-        (parse(from)..parse(to)).contains(&addr).then(|| l.to_string())
+        (parse(from)..parse(to))
+            .contains(&addr)
+            .then(|| l.to_string())
     })
 }
 
 fn perms(addr: usize) -> String {
-    map_line(addr).and_then(|l| l.split(' ').nth(1).map(str::to_string)).unwrap_or_default()
+    map_line(addr)
+        .and_then(|l| l.split(' ').nth(1).map(str::to_string))
+        .unwrap_or_default()
 }
 
 pub static CASES: &[Case] = &[
@@ -25,7 +29,10 @@ pub static CASES: &[Case] = &[
         poke(at + 2 * PAGE, 9);
         assert_eq!(peek(at + 2 * PAGE), 9);
     }),
-    case!("mmap", "length_zero_is_einval", || sc!(mmap, 0, 0, RW, ANON, -1, 0).err(EINVAL)),
+    case!("mmap", "length_zero_is_einval", || sc!(
+        mmap, 0, 0, RW, ANON, -1, 0
+    )
+    .err(EINVAL)),
     case!("mmap", "length_is_rounded_up", || {
         let at = map_anon(1, RW);
         poke(at + PAGE - 1, 1);
@@ -48,7 +55,16 @@ pub static CASES: &[Case] = &[
         sc!(mmap, 0, PAGE, RW, ANON, 99, 0).ok();
     }),
     case!("mmap", "directories_and_pipes_are_enodev", || {
-        sc!(mmap, 0, PAGE, PROT_READ, MAP_PRIVATE, open(".", O_RDONLY), 0).err(ENODEV);
+        sc!(
+            mmap,
+            0,
+            PAGE,
+            PROT_READ,
+            MAP_PRIVATE,
+            open(".", O_RDONLY),
+            0
+        )
+        .err(ENODEV);
         sc!(mmap, 0, PAGE, PROT_READ, MAP_PRIVATE, pipe().0, 0).err_any(&[ENODEV, EACCES]);
     }),
     case!("mmap", "access_mode_rules", || {
@@ -71,7 +87,10 @@ pub static CASES: &[Case] = &[
     }),
     case!("mmap", "offset_selects_the_page", || {
         let fd = file("f", [vec![1u8; PAGE], vec![2u8; PAGE]].concat());
-        assert_eq!(peek(map_fd(fd, PAGE, PROT_READ, MAP_PRIVATE, PAGE as i64)), 2);
+        assert_eq!(
+            peek(map_fd(fd, PAGE, PROT_READ, MAP_PRIVATE, PAGE as i64)),
+            2
+        );
     }),
     case!("mmap", "mapping_outlives_descriptor_and_name", || {
         let fd = file("f", b"stay");
@@ -88,14 +107,20 @@ pub static CASES: &[Case] = &[
         sc!(pwrite64, fd, b"Z", 1, 1).is(1);
         assert_eq!(peek(at), b'X');
     }),
-    case!("mmap", "shared_writes_reach_the_file_and_other_mappings", || {
-        let fd = file("f", b"abc");
-        let (a, b) =
-            (map_fd(fd, PAGE, RW, MAP_SHARED, 0), map_fd(fd, PAGE, PROT_READ, MAP_SHARED, 0));
-        poke(a + 1, b'X');
-        assert_eq!(peek(b + 1), b'X');
-        assert_eq!(get("f"), b"aXc");
-    }),
+    case!(
+        "mmap",
+        "shared_writes_reach_the_file_and_other_mappings",
+        || {
+            let fd = file("f", b"abc");
+            let (a, b) = (
+                map_fd(fd, PAGE, RW, MAP_SHARED, 0),
+                map_fd(fd, PAGE, PROT_READ, MAP_SHARED, 0),
+            );
+            poke(a + 1, b'X');
+            assert_eq!(peek(b + 1), b'X');
+            assert_eq!(get("f"), b"aXc");
+        }
+    ),
     case!("mmap", "write_call_shows_in_a_shared_mapping", || {
         let fd = file("f", b"abc");
         let at = map_fd(fd, PAGE, PROT_READ, MAP_SHARED, 0);
@@ -103,15 +128,19 @@ pub static CASES: &[Case] = &[
         sc!(pwrite64, fd, b"Q", 1, 0).is(1);
         assert_eq!(peek(at), b'Q');
     }),
-    case!("mmap", "writes_behind_the_end_do_not_extend_the_file", || {
-        let fd = file("f", b"abc");
-        let at = map_fd(fd, PAGE, RW, MAP_SHARED, 0);
-        poke(at + 100, 1);
-        sc!(msync, at, PAGE, MS_SYNC).is(0);
-        assert_eq!(fstat(fd).st_size, 3);
-        sc!(ftruncate, fd, 200).is(0);
-        let _ = peek(at + 100);
-    }),
+    case!(
+        "mmap",
+        "writes_behind_the_end_do_not_extend_the_file",
+        || {
+            let fd = file("f", b"abc");
+            let at = map_fd(fd, PAGE, RW, MAP_SHARED, 0);
+            poke(at + 100, 1);
+            sc!(msync, at, PAGE, MS_SYNC).is(0);
+            assert_eq!(fstat(fd).st_size, 3);
+            sc!(ftruncate, fd, 200).is(0);
+            let _ = peek(at + 100);
+        }
+    ),
     case!("mmap", "shared_anonymous_is_shared_with_a_child", || {
         let at = map_fd(-1, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, 0);
         fork(|| poke(at, 42)).ok();
@@ -209,7 +238,12 @@ pub static CASES: &[Case] = &[
         assert!(map_line(at).unwrap_or_default().ends_with("/f (deleted)"));
     }),
     case!("mmap setrlimit", "rlimit_as_is_enomem", || {
-        let used: u64 = text("/proc/self/statm").split(' ').next().unwrap_or("").parse().unwrap_or(0);
+        let used: u64 = text("/proc/self/statm")
+            .split(' ')
+            .next()
+            .unwrap_or("")
+            .parse()
+            .unwrap_or(0);
         let limit = (used + 1000) * PAGE as u64;
         sc!(setrlimit, RLIMIT_AS, [limit, limit]).is(0);
         sc!(mmap, 0, 2000 * PAGE, RW, ANON, -1, 0).err(ENOMEM);
@@ -244,9 +278,16 @@ pub static CASES: &[Case] = &[
         let at = map_anon(PAGE, RW);
         poke(at, 7);
         sc!(mprotect, at, PAGE, PROT_READ).is(0);
-        assert_eq!(fault_of(|| poke(at, 1)), Fault { sig: SIGSEGV, code: 2, addr: at });
+        assert_eq!(
+            fault_of(|| poke(at, 1)),
+            Fault {
+                sig: SIGSEGV,
+                code: 2,
+                addr: at
+            }
+        );
         sc!(mprotect, at, PAGE, PROT_NONE).is(0);
-        assert_eq!(fault_of(|| drop(peek(at))).code, 2);
+        assert_eq!(fault_of(|| ignore(peek(at))).code, 2);
         sc!(mprotect, at, PAGE, RW).is(0);
         assert_eq!(peek(at), 7);
     }),
@@ -266,26 +307,47 @@ pub static CASES: &[Case] = &[
         sc!(mprotect, at + 1, PAGE, PROT_READ).err(EINVAL);
         sc!(mprotect, at, PAGE, 0x100).err(EINVAL);
         sc!(mprotect, at, 0, PROT_READ).is(0);
-        sc!(mprotect, at, PAGE, PROT_READ | PROT_GROWSDOWN | PROT_GROWSUP).err(EINVAL);
+        sc!(
+            mprotect,
+            at,
+            PAGE,
+            PROT_READ | PROT_GROWSDOWN | PROT_GROWSUP
+        )
+        .err(EINVAL);
     }),
-    case!("mprotect", "shared_mapping_of_readonly_file_is_eacces", || {
-        put("f", b"x");
-        let at = map_fd(open("f", O_RDONLY), PAGE, PROT_READ, MAP_SHARED, 0);
-        sc!(mprotect, at, PAGE, RW).err(EACCES);
-    }),
-    case!("mprotect", "private_mapping_of_readonly_file_may_become_writable", || {
-        put("f", b"x");
-        let at = map_fd(open("f", O_RDONLY), PAGE, PROT_READ, MAP_PRIVATE, 0);
-        sc!(mprotect, at, PAGE, RW).is(0);
-        poke(at, 1);
-        assert_eq!(get("f"), b"x");
-    }),
+    case!(
+        "mprotect",
+        "shared_mapping_of_readonly_file_is_eacces",
+        || {
+            put("f", b"x");
+            let at = map_fd(open("f", O_RDONLY), PAGE, PROT_READ, MAP_SHARED, 0);
+            sc!(mprotect, at, PAGE, RW).err(EACCES);
+        }
+    ),
+    case!(
+        "mprotect",
+        "private_mapping_of_readonly_file_may_become_writable",
+        || {
+            put("f", b"x");
+            let at = map_fd(open("f", O_RDONLY), PAGE, PROT_READ, MAP_PRIVATE, 0);
+            sc!(mprotect, at, PAGE, RW).is(0);
+            poke(at, 1);
+            assert_eq!(get("f"), b"x");
+        }
+    ),
     case!("mprotect", "execute_permission_is_enforced", || {
         let at = map_anon(PAGE, RW);
         // mov eax, 42; ret
         poke_bytes(at, &[0xb8, 42, 0, 0, 0, 0xc3]);
-        let fault = fault_of(|| drop(call_code(at)));
-        assert_eq!(fault, Fault { sig: SIGSEGV, code: 2, addr: at });
+        let fault = fault_of(|| ignore(call_code(at)));
+        assert_eq!(
+            fault,
+            Fault {
+                sig: SIGSEGV,
+                code: 2,
+                addr: at
+            }
+        );
         sc!(mprotect, at, PAGE, PROT_READ | PROT_EXEC).is(0);
         assert_eq!(call_code(at), 42);
     }),

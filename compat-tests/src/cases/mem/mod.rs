@@ -8,5 +8,10 @@ mod memfd;
 mod mmap;
 mod remap;
 
-pub const GROUPS: Family =
-    &[mmap::CASES, remap::CASES, advice::CASES, fault::CASES, memfd::CASES];
+pub const GROUPS: Family = &[
+    mmap::CASES,
+    remap::CASES,
+    advice::CASES,
+    fault::CASES,
+    memfd::CASES,
+];

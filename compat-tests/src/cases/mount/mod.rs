@@ -170,14 +170,18 @@ static CASES: &[Case] = &[
             assert!(!exists("a/x/f"));
         });
     }),
-    case!("mount unshare", "namespace_hides_mounts_from_others", || {
-        dir("d");
-        in_namespace(|| {
-            tmpfs("d", 0, "").is(0);
-            put("d/f", b"");
-        });
-        assert!(!exists("d/f"));
-    }),
+    case!(
+        "mount unshare",
+        "namespace_hides_mounts_from_others",
+        || {
+            dir("d");
+            in_namespace(|| {
+                tmpfs("d", 0, "").is(0);
+                put("d/f", b"");
+            });
+            assert!(!exists("d/f"));
+        }
+    ),
     case!("umount2", "busy_is_ebusy_and_detach_is_lazy", || {
         in_namespace(|| {
             dir("d");
@@ -253,28 +257,34 @@ static CASES: &[Case] = &[
             sc!(umount2, c"p", 0).is(0);
         });
     }),
-    case!("fsopen fsconfig fsmount move_mount", "newer_mount_calls", || {
-        in_namespace(|| {
-            dir("d");
-            let fs = sc!(fsopen, c"tmpfs", 0).skip_on(&[ENOSYS]).fd();
-            sc!(fsconfig, fs, 1, c"size", c"128k", 0).is(0);
-            sc!(fsconfig, fs, 6, 0, 0, 0).is(0);
-            let m = sc!(fsmount, fs, 0, 0).fd();
-            sc!(move_mount, m, c"", AT_FDCWD, c"d", 4).is(0);
-            assert!(mounted("d"));
-            close(m);
-            sc!(umount2, c"d", 0).is(0);
-            sc!(fsopen, c"nosuchfs", 0).err(ENODEV);
-            sc!(fsopen, c"tmpfs", 2).err(EINVAL);
-        });
-    }),
+    case!(
+        "fsopen fsconfig fsmount move_mount",
+        "newer_mount_calls",
+        || {
+            in_namespace(|| {
+                dir("d");
+                let fs = sc!(fsopen, c"tmpfs", 0).skip_on(&[ENOSYS]).fd();
+                sc!(fsconfig, fs, 1, c"size", c"128k", 0).is(0);
+                sc!(fsconfig, fs, 6, 0, 0, 0).is(0);
+                let m = sc!(fsmount, fs, 0, 0).fd();
+                sc!(move_mount, m, c"", AT_FDCWD, c"d", 4).is(0);
+                assert!(mounted("d"));
+                close(m);
+                sc!(umount2, c"d", 0).is(0);
+                sc!(fsopen, c"nosuchfs", 0).err(ENODEV);
+                sc!(fsopen, c"tmpfs", 2).err(EINVAL);
+            });
+        }
+    ),
     case!("open_tree move_mount", "detached_copy_is_attached", || {
         in_namespace(|| {
             dir("a");
             dir("b");
             put("a/f", b"");
             let flags = 1 | O_CLOEXEC;
-            let t = sc!(open_tree, AT_FDCWD, c"a", flags).skip_on(&[ENOSYS]).fd();
+            let t = sc!(open_tree, AT_FDCWD, c"a", flags)
+                .skip_on(&[ENOSYS])
+                .fd();
             sc!(move_mount, t, c"", AT_FDCWD, c"b", 4).is(0);
             assert!(exists("b/f"));
             close(t);
@@ -286,7 +296,9 @@ static CASES: &[Case] = &[
             dir("d");
             tmpfs("d", 0, "").is(0);
             let attr = [1u64, 0, 0, 0];
-            sc!(mount_setattr, AT_FDCWD, c"d", 0, &attr, 32).skip_on(&[ENOSYS]).is(0);
+            sc!(mount_setattr, AT_FDCWD, c"d", 0, &attr, 32)
+                .skip_on(&[ENOSYS])
+                .is(0);
             sc!(mkdir, c"d/x", 0o755).err(EROFS);
             sc!(mount_setattr, AT_FDCWD, c"d", 0, [0u64, 1, 0, 0], 32).is(0);
             dir("d/x");

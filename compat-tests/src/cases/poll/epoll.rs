@@ -3,7 +3,10 @@
 use crate::prelude::*;
 
 fn event(events: i32, data: u64) -> epoll_event {
-    epoll_event { events: events as u32, u64: data }
+    epoll_event {
+        events: events as u32,
+        u64: data,
+    }
 }
 
 fn add(ep: i32, fd: i32, events: i32) -> Ret {
@@ -20,7 +23,10 @@ fn modify(ep: i32, fd: i32, events: i32) -> Ret {
 fn ready(ep: i32, ms: i32) -> Vec<(i32, i32)> {
     let mut out = [event(0, 0); 16];
     let n = sc!(epoll_wait, ep, &mut out, 16, ms).addr();
-    let mut got: Vec<_> = out[..n].iter().map(|e| (e.u64 as i32, e.events as i32)).collect();
+    let mut got: Vec<_> = out[..n]
+        .iter()
+        .map(|e| (e.u64 as i32, e.events as i32))
+        .collect();
     got.sort();
     got
 }
@@ -47,23 +53,31 @@ pub static CASES: &[Case] = &[
         let _ = read_some(r, 1);
         assert!(ready(ep, 0).is_empty());
     }),
-    case!("epoll_ctl epoll_wait", "edge_triggered_fires_once_per_write", || {
-        let (r, w) = pipe();
-        let ep = new();
-        add(ep, r, EPOLLIN | EPOLLET).is(0);
-        write_all(w, b"x");
-        assert_eq!(ready(ep, 0).len(), 1);
-        assert_eq!(ready(ep, 0).len(), 0);
-        write_all(w, b"y");
-        assert_eq!(ready(ep, 0).len(), 1);
-    }),
-    case!("epoll_ctl epoll_wait", "edge_triggered_reports_what_is_already_there", || {
-        let (r, w) = pipe();
-        write_all(w, b"x");
-        let ep = new();
-        add(ep, r, EPOLLIN | EPOLLET).is(0);
-        assert_eq!(ready(ep, 0).len(), 1);
-    }),
+    case!(
+        "epoll_ctl epoll_wait",
+        "edge_triggered_fires_once_per_write",
+        || {
+            let (r, w) = pipe();
+            let ep = new();
+            add(ep, r, EPOLLIN | EPOLLET).is(0);
+            write_all(w, b"x");
+            assert_eq!(ready(ep, 0).len(), 1);
+            assert_eq!(ready(ep, 0).len(), 0);
+            write_all(w, b"y");
+            assert_eq!(ready(ep, 0).len(), 1);
+        }
+    ),
+    case!(
+        "epoll_ctl epoll_wait",
+        "edge_triggered_reports_what_is_already_there",
+        || {
+            let (r, w) = pipe();
+            write_all(w, b"x");
+            let ep = new();
+            add(ep, r, EPOLLIN | EPOLLET).is(0);
+            assert_eq!(ready(ep, 0).len(), 1);
+        }
+    ),
     case!("epoll_ctl epoll_wait", "oneshot_until_rearmed", || {
         let (r, w) = pipe();
         let ep = new();
@@ -96,10 +110,14 @@ pub static CASES: &[Case] = &[
         sc!(epoll_ctl, ep, EPOLL_CTL_DEL, r, 0).is(0);
         add(ep, r, EPOLLIN).is(0);
     }),
-    case!("epoll_ctl", "regular_files_and_directories_are_eperm", || {
-        add(new(), file("f", b""), EPOLLIN).err(EPERM);
-        add(new(), open(".", O_RDONLY), EPOLLIN).err(EPERM);
-    }),
+    case!(
+        "epoll_ctl",
+        "regular_files_and_directories_are_eperm",
+        || {
+            add(new(), file("f", b""), EPOLLIN).err(EPERM);
+            add(new(), open(".", O_RDONLY), EPOLLIN).err(EPERM);
+        }
+    ),
     case!("epoll_ctl", "bad_descriptors", || {
         let (r, _w) = pipe();
         let ep = new();
@@ -110,16 +128,20 @@ pub static CASES: &[Case] = &[
         sc!(epoll_ctl, ep, 99, r, [0u64; 2]).err(EINVAL);
         sc!(epoll_ctl, ep, EPOLL_CTL_ADD, r, BAD).err(EFAULT);
     }),
-    case!("epoll_ctl", "nested_epoll_is_readable_when_inner_is", || {
-        let (r, w) = pipe();
-        let (inner, outer) = (new(), new());
-        add(inner, r, EPOLLIN).is(0);
-        add(outer, inner, EPOLLIN).is(0);
-        assert!(ready(outer, 0).is_empty());
-        write_all(w, b"x");
-        assert_eq!(ready(outer, 0), [(inner, EPOLLIN)]);
-        assert_eq!(poll_one(outer, POLLIN, 0), POLLIN);
-    }),
+    case!(
+        "epoll_ctl",
+        "nested_epoll_is_readable_when_inner_is",
+        || {
+            let (r, w) = pipe();
+            let (inner, outer) = (new(), new());
+            add(inner, r, EPOLLIN).is(0);
+            add(outer, inner, EPOLLIN).is(0);
+            assert!(ready(outer, 0).is_empty());
+            write_all(w, b"x");
+            assert_eq!(ready(outer, 0), [(inner, EPOLLIN)]);
+            assert_eq!(poll_one(outer, POLLIN, 0), POLLIN);
+        }
+    ),
     case!("epoll_ctl", "loop_of_epolls_is_eloop", || {
         let (a, b) = (new(), new());
         add(a, b, EPOLLIN).is(0);
@@ -162,7 +184,8 @@ pub static CASES: &[Case] = &[
             let mut out = [event(0, 0); 2];
             sc!(epoll_wait, ep, &mut out, 2, 0).is(2);
             for e in out {
-                seen.insert({ e.u64 });
+                let data = e.u64;
+                seen.insert(data);
             }
         }
         assert_eq!(seen.len(), 4, "starved");
@@ -203,14 +226,18 @@ pub static CASES: &[Case] = &[
         child.kill(SIGUSR1);
         child.ok();
     }),
-    case!("epoll_wait", "closing_the_last_descriptor_removes_it", || {
-        let (r, w) = pipe();
-        let ep = new();
-        add(ep, r, EPOLLIN).is(0);
-        write_all(w, b"x");
-        close(r);
-        assert!(ready(ep, 0).is_empty());
-    }),
+    case!(
+        "epoll_wait",
+        "closing_the_last_descriptor_removes_it",
+        || {
+            let (r, w) = pipe();
+            let ep = new();
+            add(ep, r, EPOLLIN).is(0);
+            write_all(w, b"x");
+            close(r);
+            assert!(ready(ep, 0).is_empty());
+        }
+    ),
     case!("epoll_wait", "a_duplicate_keeps_the_registration", || {
         let (r, w) = pipe();
         let ep = new();
@@ -241,7 +268,9 @@ pub static CASES: &[Case] = &[
         let mut out = [0u64; 2];
         let ts = timespec(0, 20 * MS);
         let ep = new();
-        sc!(epoll_pwait2, ep, &mut out, 1, [0i64, 0], 0, 8).skip_on(&[ENOSYS]).is(0);
+        sc!(epoll_pwait2, ep, &mut out, 1, [0i64, 0], 0, 8)
+            .skip_on(&[ENOSYS])
+            .is(0);
         assert!(timed(|| sc!(epoll_pwait2, ep, &mut out, 1, &raw const ts, 0, 8).is(0)) >= 20 * MS);
         let bad = timespec(0, 1_000_000_000);
         sc!(epoll_pwait2, ep, &mut out, 1, &raw const bad, 0, 8).err(EINVAL);

@@ -69,7 +69,10 @@ pub static CASES: &[Case] = &[
         assert_eq!(poll_one(fd, POLLIN, 0), POLLIN);
         sc!(read, fd, &mut b, 128).is(128);
         let info: signalfd_siginfo = from_bytes(&b);
-        assert_eq!((info.ssi_signo as i32, info.ssi_pid as i32), (SIGUSR1, getpid()));
+        assert_eq!(
+            (info.ssi_signo as i32, info.ssi_pid as i32),
+            (SIGUSR1, getpid())
+        );
         assert_eq!(info.ssi_code, SI_USER);
         assert_eq!(pending(), 0);
     }),
@@ -119,7 +122,10 @@ pub static CASES: &[Case] = &[
         let fd = signalfd(bit(SIGCHLD), 0);
         let child = fork(|| exit(9));
         let info: signalfd_siginfo = from_bytes(&read_some(fd, 128));
-        assert_eq!((info.ssi_pid as i32, info.ssi_status, info.ssi_code), (child.pid, 9, CLD_EXITED));
+        assert_eq!(
+            (info.ssi_pid as i32, info.ssi_status, info.ssi_code),
+            (child.pid, 9, CLD_EXITED)
+        );
         child.exits(9);
     }),
 ];

@@ -4,6 +4,6 @@ use super::Family;
 
 mod epoll;
 mod eventfd;
-mod poll;
+mod select;
 
-pub const GROUPS: Family = &[poll::CASES, epoll::CASES, eventfd::CASES];
+pub const GROUPS: Family = &[select::CASES, epoll::CASES, eventfd::CASES];

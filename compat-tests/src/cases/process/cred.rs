@@ -33,10 +33,14 @@ fn capset(eff: u64, per: u64, inh: u64) -> Ret {
 
 pub static CASES: &[Case] = &[
     case!("getuid geteuid getgid getegid", "agree_with_status", || {
-        let u: Vec<String> = [sc!(getuid).ok(), sc!(geteuid).ok()].map(|x| x.to_string()).into();
+        let u: Vec<String> = [sc!(getuid).ok(), sc!(geteuid).ok()]
+            .map(|x| x.to_string())
+            .into();
         let line = status_field(getpid(), "Uid");
         assert_eq!(line.split_whitespace().take(2).collect::<Vec<_>>(), u);
-        let g: Vec<String> = [sc!(getgid).ok(), sc!(getegid).ok()].map(|x| x.to_string()).into();
+        let g: Vec<String> = [sc!(getgid).ok(), sc!(getegid).ok()]
+            .map(|x| x.to_string())
+            .into();
         let line = status_field(getpid(), "Gid");
         assert_eq!(line.split_whitespace().take(2).collect::<Vec<_>>(), g);
     }),
@@ -102,7 +106,10 @@ pub static CASES: &[Case] = &[
         sc!(setgroups, 65537, vec![0u32; 65537]).err(EINVAL);
         sc!(setgroups, 1, BAD).err(EFAULT);
     }),
-    case!("setgroups", "needs_privilege", || as_nobody(|| sc!(setgroups, 0, 0).err(EPERM))),
+    case!("setgroups", "needs_privilege", || as_nobody(|| sc!(
+        setgroups, 0, 0
+    )
+    .err(EPERM))),
     case!("setgroups", "supplementary_group_gives_access", || {
         need_root();
         put("f", b"");
@@ -117,18 +124,22 @@ pub static CASES: &[Case] = &[
         })
         .ok();
     }),
-    case!("setfsuid setfsgid", "answer_the_old_and_check_access", || {
-        need_root();
-        put("f", b"");
-        sc!(chmod, c"f", 0o600).is(0);
-        sc!(setfsuid, NOBODY).is(0);
-        sc!(setfsuid, -1).is(NOBODY.into());
-        sc!(openat, AT_FDCWD, c"f", O_RDONLY, 0).err(EACCES);
-        sc!(setfsuid, 0).is(NOBODY.into());
-        sc!(openat, AT_FDCWD, c"f", O_RDONLY, 0).ok();
-        sc!(setfsgid, 5).is(0);
-        sc!(setfsgid, -1).is(5);
-    }),
+    case!(
+        "setfsuid setfsgid",
+        "answer_the_old_and_check_access",
+        || {
+            need_root();
+            put("f", b"");
+            sc!(chmod, c"f", 0o600).is(0);
+            sc!(setfsuid, NOBODY).is(0);
+            sc!(setfsuid, -1).is(NOBODY.into());
+            sc!(openat, AT_FDCWD, c"f", O_RDONLY, 0).err(EACCES);
+            sc!(setfsuid, 0).is(NOBODY.into());
+            sc!(openat, AT_FDCWD, c"f", O_RDONLY, 0).ok();
+            sc!(setfsgid, 5).is(0);
+            sc!(setfsgid, -1).is(5);
+        }
+    ),
     case!("setresuid", "effective_id_owns_new_files", || {
         need_root();
         sc!(setresgid, -1, 70, -1).is(0);
@@ -145,17 +156,21 @@ pub static CASES: &[Case] = &[
         assert_eq!(t.join().unwrap_or_default(), [5; 3]);
         assert_eq!(uids(), [0; 3]);
     }),
-    case!("setresuid capget", "leaving_root_drops_capabilities", || {
-        need_root();
-        assert_ne!(caps()[0], 0);
-        sc!(setresuid, -1, 1000, -1).is(0);
-        let [eff, per, _] = caps();
-        assert!(eff == 0 && per != 0);
-        sc!(setresuid, -1, 0, -1).is(0);
-        assert_eq!(caps()[0], per);
-        sc!(setresuid, 1000, 1000, 1000).is(0);
-        assert_eq!((caps()[0], caps()[1]), (0, 0));
-    }),
+    case!(
+        "setresuid capget",
+        "leaving_root_drops_capabilities",
+        || {
+            need_root();
+            assert_ne!(caps()[0], 0);
+            sc!(setresuid, -1, 1000, -1).is(0);
+            let [eff, per, _] = caps();
+            assert!(eff == 0 && per != 0);
+            sc!(setresuid, -1, 0, -1).is(0);
+            assert_eq!(caps()[0], per);
+            sc!(setresuid, 1000, 1000, 1000).is(0);
+            assert_eq!((caps()[0], caps()[1]), (0, 0));
+        }
+    ),
     case!("capset capget", "dropping_is_final", || {
         need_root();
         let per = caps()[1];
@@ -226,15 +241,19 @@ pub static CASES: &[Case] = &[
         .ok();
         child.dies(SIGTERM);
     }),
-    case!("kill", "sigcont_within_a_session_needs_no_permission", || {
-        let child = fork(|| sleep_ms(60_000));
-        as_nobody(|| {
-            sc!(kill, child.pid, SIGCONT).is(0);
-            sc!(kill, child.pid, SIGTERM).err(EPERM);
-        });
-        child.kill(SIGKILL);
-        child.dies(SIGKILL);
-    }),
+    case!(
+        "kill",
+        "sigcont_within_a_session_needs_no_permission",
+        || {
+            let child = fork(|| sleep_ms(60_000));
+            as_nobody(|| {
+                sc!(kill, child.pid, SIGCONT).is(0);
+                sc!(kill, child.pid, SIGTERM).err(EPERM);
+            });
+            child.kill(SIGKILL);
+            child.dies(SIGKILL);
+        }
+    ),
     case!("add_key keyctl request_key", "session_keyring", || {
         let r = sc!(add_key, c"user", c"keel:case", b"secret", 6, -2);
         let key = r.skip_on(&[ENOSYS, EPERM, EDQUOT]).ok();

@@ -8,7 +8,10 @@ fn script(name: &str, content: &str) {
 }
 
 fn exe() -> String {
-    std::fs::read_link("/proc/self/exe").unwrap_or_default().to_string_lossy().into_owned()
+    std::fs::read_link("/proc/self/exe")
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Runs `path` with `argv` and answers its output and status.
@@ -73,9 +76,18 @@ pub static CASES: &[Case] = &[
         assert_eq!(field("SigBlk:"), bit(SIGHUP));
     }),
     case!("execve", "name_comes_from_the_file", || {
-        std::fs::copy(exe(), "a-rather-long-program-name").map(|_| ()).unwrap_or(());
-        let (out, _) = output("./a-rather-long-program-name", &["argv0", "--helper", "status"]);
-        assert!(out.starts_with("Name:\ta-rather-long-p\n"), "{}", out.lines().next().unwrap_or(""));
+        std::fs::copy(exe(), "a-rather-long-program-name")
+            .map(|_| ())
+            .unwrap_or(());
+        let (out, _) = output(
+            "./a-rather-long-program-name",
+            &["argv0", "--helper", "status"],
+        );
+        assert!(
+            out.starts_with("Name:\ta-rather-long-p\n"),
+            "{}",
+            out.lines().next().unwrap_or("")
+        );
     }),
     case!("execve", "pending_signals_survive", || {
         let (out, _) = {
@@ -89,7 +101,11 @@ pub static CASES: &[Case] = &[
             child.ok();
             (String::from_utf8_lossy(&read_some(r, 8192)).into_owned(), 0)
         };
-        let line = out.lines().find(|l| l.starts_with("ShdPnd:")).unwrap_or_default().to_string();
+        let line = out
+            .lines()
+            .find(|l| l.starts_with("ShdPnd:"))
+            .unwrap_or_default()
+            .to_string();
         assert!(line.ends_with("0200"), "{line}");
     }),
     case!("execve", "errors_of_the_path", || {
@@ -100,10 +116,14 @@ pub static CASES: &[Case] = &[
         sc!(execve, c".", 0, 0).err(EACCES);
         sc!(execve, BAD, 0, 0).err(EFAULT);
     }),
-    case!("execve", "without_execute_permission_is_eacces_even_for_root", || {
-        put("f", b"#!/bin/sh\n");
-        sc!(execve, c"f", 0, 0).err(EACCES);
-    }),
+    case!(
+        "execve",
+        "without_execute_permission_is_eacces_even_for_root",
+        || {
+            put("f", b"#!/bin/sh\n");
+            sc!(execve, c"f", 0, 0).err(EACCES);
+        }
+    ),
     case!("execve", "unknown_format_is_enoexec", || {
         script("f", "neither ELF nor script");
         sc!(execve, c"f", 0, 0).err(ENOEXEC);
@@ -132,13 +152,17 @@ pub static CASES: &[Case] = &[
         let (out, st) = output("/proc/self/exe", &["x", "--helper", "args", &long]);
         assert_eq!((out.len(), st.code()), (131071, Some(0)));
     }),
-    case!("execve setrlimit", "all_arguments_above_a_quarter_stack_are_e2big", || {
-        let limit = 1u64 << 20;
-        sc!(setrlimit, RLIMIT_STACK, [limit, limit]).is(0);
-        let part = "x".repeat(100_000);
-        let argv = ["x", &part, &part, &part];
-        execve("/proc/self/exe", &argv, &[]).err(E2BIG);
-    }),
+    case!(
+        "execve setrlimit",
+        "all_arguments_above_a_quarter_stack_are_e2big",
+        || {
+            let limit = 1u64 << 20;
+            sc!(setrlimit, RLIMIT_STACK, [limit, limit]).is(0);
+            let part = "x".repeat(100_000);
+            let argv = ["x", &part, &part, &part];
+            execve("/proc/self/exe", &argv, &[]).err(E2BIG);
+        }
+    ),
     case!("execve", "thousands_of_small_arguments", || {
         let argv: Vec<String> = (0..5000).map(|i| i.to_string()).collect();
         let mut all = vec!["x", "--helper", "args"];
@@ -155,26 +179,38 @@ pub static CASES: &[Case] = &[
         script("t", "#!/bin/sh\necho \"$0|$1|$2|$#\"\n");
         assert_eq!(output("./t", &["zero", "one", "two"]).0, "./t|one|two|2\n");
     }),
-    case!("execve", "script_argument_is_one_word_with_blanks_kept", || {
-        script("i", "#!/bin/sh\n");
-        script("s", "#!/usr/bin/env  -S  echo  a   b  \n");
-        if !exists("/usr/bin/env") {
-            skip("no env");
+    case!(
+        "execve",
+        "script_argument_is_one_word_with_blanks_kept",
+        || {
+            script("i", "#!/bin/sh\n");
+            script("s", "#!/usr/bin/env  -S  echo  a   b  \n");
+            if !exists("/usr/bin/env") {
+                skip("no env");
+            }
+            assert_eq!(output("./s", &["x"]).0, "a b ./s\n");
         }
-        assert_eq!(output("./s", &["x"]).0, "a b ./s\n");
-    }),
+    ),
     case!("execve", "script_with_blanks_after_the_marks", || {
         script("s", "#!  \t /bin/sh\necho fine\n");
         assert_eq!(output("./s", &["x"]).0, "fine\n");
     }),
-    case!("execve", "script_without_newline_at_the_end_of_line_one", || {
-        script("s", "#!/bin/true");
-        assert_eq!(output("./s", &["x"]).1.code(), Some(0));
-    }),
-    case!("execve", "script_with_missing_interpreter_is_enoent", || {
-        script("s", "#!/none/such\n");
-        sc!(execve, c"./s", 0, 0).err(ENOENT);
-    }),
+    case!(
+        "execve",
+        "script_without_newline_at_the_end_of_line_one",
+        || {
+            script("s", "#!/bin/true");
+            assert_eq!(output("./s", &["x"]).1.code(), Some(0));
+        }
+    ),
+    case!(
+        "execve",
+        "script_with_missing_interpreter_is_enoent",
+        || {
+            script("s", "#!/none/such\n");
+            sc!(execve, c"./s", 0, 0).err(ENOENT);
+        }
+    ),
     case!("execve", "script_with_empty_interpreter_is_enoexec", || {
         script("s", "#!\necho\n");
         sc!(execve, c"./s", 0, 0).err(ENOEXEC);
@@ -188,7 +224,10 @@ pub static CASES: &[Case] = &[
         assert_eq!(output("./outer", &["x"]).0, "inner ./outer\n");
     }),
     case!("execve", "six_levels_of_scripts_are_eloop", || {
-        let cwd = std::env::current_dir().unwrap_or_default().display().to_string();
+        let cwd = std::env::current_dir()
+            .unwrap_or_default()
+            .display()
+            .to_string();
         script("s0", "#!/bin/sh\nexit 3\n");
         for i in 1..=6 {
             script(&format!("s{i}"), &format!("#!{cwd}/s{}\n", i - 1));
@@ -209,7 +248,10 @@ pub static CASES: &[Case] = &[
         std::fs::copy(exe(), "prog").map(|_| ()).unwrap_or(());
         sc!(chown, c"prog", 1000, 1000).is(0);
         sc!(chmod, c"prog", 0o6755).is(0);
-        assert_eq!(output("./prog", &["x", "--helper", "ids"]).0, "0 1000 1000 0 1000 1000");
+        assert_eq!(
+            output("./prog", &["x", "--helper", "ids"]).0,
+            "0 1000 1000 0 1000 1000"
+        );
     }),
     case!("execve prctl", "no_new_privs_ignores_setuid", || {
         need_root();
@@ -249,7 +291,12 @@ pub static CASES: &[Case] = &[
                     exit(9);
                 });
             }
-            execve("/bin/sh", &["sh", "-c", "sleep 0.3; exit 5"], &["PATH=/bin:/usr/bin"]).is(0);
+            execve(
+                "/bin/sh",
+                &["sh", "-c", "sleep 0.3; exit 5"],
+                &["PATH=/bin:/usr/bin"],
+            )
+            .is(0);
         });
         child.exits(5);
     }),
@@ -277,12 +324,12 @@ pub static CASES: &[Case] = &[
         dir("d");
         script("d/s", "#!/bin/sh\nexit 12\n");
         let d = open("d", O_PATH);
-        fork(|| drop(sc!(execveat, d, c"s", [c"s".raw(), 0], [0usize], 0).errno())).exits(12);
+        fork(|| ignore(sc!(execveat, d, c"s", [c"s".raw(), 0], [0usize], 0).errno())).exits(12);
     }),
     case!("execveat", "empty_path_executes_the_descriptor", || {
         let fd = open(&exe(), O_RDONLY);
         let (argv, p) = vector(&["x", "--helper", "exit", "13"]);
-        fork(|| drop(sc!(execveat, fd, c"", &p, [0usize], AT_EMPTY_PATH).errno())).exits(13);
+        fork(|| ignore(sc!(execveat, fd, c"", &p, [0usize], AT_EMPTY_PATH).errno())).exits(13);
         drop(argv);
     }),
     case!("execveat", "nofollow_on_symlink_is_eloop", || {

@@ -25,7 +25,9 @@ pub static CASES: &[Case] = &[
         });
         let _ = child;
         let child = fork(|| execve("/bin/sleep", &["sleep", "60"], &[]).is(0));
-        eventually("exec", || text(&format!("/proc/{}/comm", child.pid)) == "sleep\n");
+        eventually("exec", || {
+            text(&format!("/proc/{}/comm", child.pid)) == "sleep\n"
+        });
         sc!(setpgid, child.pid, 0).err(EACCES);
         child.kill(SIGKILL);
         child.dies(SIGKILL);
@@ -113,7 +115,9 @@ pub static CASES: &[Case] = &[
                 on_signal(SIGHUP, 0);
                 on_signal(SIGCONT, 0);
                 sc!(kill, getpid(), SIGSTOP).is(0);
-                eventually("SIGHUP and SIGCONT", || hits(SIGHUP) == 1 && hits(SIGCONT) == 1);
+                eventually("SIGHUP and SIGCONT", || {
+                    hits(SIGHUP) == 1 && hits(SIGCONT) == 1
+                });
                 write_all(w, b"both");
             });
             inner.wait_for(WUNTRACED);

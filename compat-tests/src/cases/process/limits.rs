@@ -15,12 +15,16 @@ pub static CASES: &[Case] = &[
     case!("setrlimit", "soft_above_hard_is_einval", || {
         sc!(setrlimit, RLIMIT_NOFILE, [100u64, 50]).err(EINVAL);
     }),
-    case!("setrlimit", "raising_the_hard_limit_needs_privilege", || {
-        as_nobody(|| {
-            sc!(setrlimit, RLIMIT_CORE, [0u64, 0]).is(0);
-            sc!(setrlimit, RLIMIT_CORE, [0u64, 10]).err(EPERM);
-        });
-    }),
+    case!(
+        "setrlimit",
+        "raising_the_hard_limit_needs_privilege",
+        || {
+            as_nobody(|| {
+                sc!(setrlimit, RLIMIT_CORE, [0u64, 0]).is(0);
+                sc!(setrlimit, RLIMIT_CORE, [0u64, 10]).err(EPERM);
+            });
+        }
+    ),
     case!("getrlimit", "unknown_resource_is_einval", || {
         let mut l = [0u64; 2];
         sc!(getrlimit, 99, &mut l).err(EINVAL);
@@ -73,18 +77,23 @@ pub static CASES: &[Case] = &[
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(&words[4..6], ["3", "4"], "{line}");
     }),
-    case!("setrlimit", "cpu_limit_sends_sigxcpu", || {
-        fork(|| {
-            on_signal(SIGXCPU, 0);
-            sc!(setrlimit, RLIMIT_CPU, [1u64, 5]).is(0);
-            while hits(SIGXCPU) == 0 {
-                std::hint::spin_loop();
-            }
-            let used = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-            assert!((300 * MS..3000 * MS).contains(&used), "{used} ns");
-        })
-        .ok();
-    }, 20),
+    case!(
+        "setrlimit",
+        "cpu_limit_sends_sigxcpu",
+        || {
+            fork(|| {
+                on_signal(SIGXCPU, 0);
+                sc!(setrlimit, RLIMIT_CPU, [1u64, 5]).is(0);
+                while hits(SIGXCPU) == 0 {
+                    std::hint::spin_loop();
+                }
+                let used = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+                assert!((300 * MS..3000 * MS).contains(&used), "{used} ns");
+            })
+            .ok();
+        },
+        20
+    ),
     case!("getrusage", "self_thread_and_errors", || {
         let mut ru: rusage = zeroed();
         sc!(getrusage, RUSAGE_SELF, &raw mut ru).is(0);
@@ -96,7 +105,15 @@ pub static CASES: &[Case] = &[
     case!("getrusage", "counts_page_faults_and_switches", || {
         let (mut a, mut b): (rusage, rusage) = (zeroed(), zeroed());
         sc!(getrusage, RUSAGE_SELF, &raw mut a).is(0);
-        let at = sc!(mmap, 0, 64 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        let at = sc!(
+            mmap,
+            0,
+            64 * PAGE,
+            PROT_READ | PROT_WRITE,
+            MAP_PRIVATE | MAP_ANONYMOUS,
+            -1,
+            0
+        );
         for i in 0..64 {
             poke(at.addr() + i * PAGE, 1);
         }
@@ -112,14 +129,18 @@ pub static CASES: &[Case] = &[
         assert!((2..100).contains(&(b - a)), "{a} {b}");
         sc!(times, BAD).err(EFAULT);
     }),
-    case!("getpriority setpriority", "encoded_as_twenty_minus_nice", || {
-        sc!(getpriority, PRIO_PROCESS, 0).is(20);
-        sc!(setpriority, PRIO_PROCESS, 0, 5).is(0);
-        sc!(getpriority, PRIO_PROCESS, 0).is(15);
-        sc!(setpriority, PRIO_PROCESS, 0, 100).is(0);
-        sc!(getpriority, PRIO_PROCESS, 0).is(1);
-        assert_eq!(stat_field(getpid(), 19).as_deref(), Some("19"));
-    }),
+    case!(
+        "getpriority setpriority",
+        "encoded_as_twenty_minus_nice",
+        || {
+            sc!(getpriority, PRIO_PROCESS, 0).is(20);
+            sc!(setpriority, PRIO_PROCESS, 0, 5).is(0);
+            sc!(getpriority, PRIO_PROCESS, 0).is(15);
+            sc!(setpriority, PRIO_PROCESS, 0, 100).is(0);
+            sc!(getpriority, PRIO_PROCESS, 0).is(1);
+            assert_eq!(stat_field(getpid(), 19).as_deref(), Some("19"));
+        }
+    ),
     case!("setpriority", "lowering_nice_needs_privilege", || {
         as_nobody(|| {
             sc!(setpriority, PRIO_PROCESS, 0, 3).is(0);

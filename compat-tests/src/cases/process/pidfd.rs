@@ -28,7 +28,9 @@ pub static CASES: &[Case] = &[
         sc!(pidfd_open, getpid(), 1).err(EINVAL);
     }),
     case!("pidfd_open", "nonblock_flag", || {
-        let fd = sc!(pidfd_open, getpid(), O_NONBLOCK).skip_on(&[EINVAL]).fd();
+        let fd = sc!(pidfd_open, getpid(), O_NONBLOCK)
+            .skip_on(&[EINVAL])
+            .fd();
         assert_ne!(sc!(fcntl, fd, F_GETFL).fd() & O_NONBLOCK, 0);
     }),
     case!("pidfd_send_signal", "delivers", || {
@@ -79,7 +81,9 @@ pub static CASES: &[Case] = &[
     }),
     case!("waitid pidfd_open", "nonblocking_pidfd_is_eagain", || {
         let child = fork(|| sleep_ms(60_000));
-        let fd = sc!(pidfd_open, child.pid, O_NONBLOCK).skip_on(&[EINVAL]).fd();
+        let fd = sc!(pidfd_open, child.pid, O_NONBLOCK)
+            .skip_on(&[EINVAL])
+            .fd();
         let mut info = [0i32; 32];
         sc!(waitid, P_PIDFD, fd, &mut info, WEXITED, 0).err(EAGAIN);
         child.kill(SIGKILL);
@@ -97,7 +101,10 @@ pub static CASES: &[Case] = &[
     case!("pidfd_open epoll_ctl", "in_epoll", || {
         let (child, fd) = sleeper();
         let ep = sc!(epoll_create1, 0).fd();
-        let e = epoll_event { events: EPOLLIN as u32, u64: 5 };
+        let e = epoll_event {
+            events: EPOLLIN as u32,
+            u64: 5,
+        };
         sc!(epoll_ctl, ep, EPOLL_CTL_ADD, fd, &raw const e).is(0);
         child.kill(SIGKILL);
         let mut out = [epoll_event { events: 0, u64: 0 }];

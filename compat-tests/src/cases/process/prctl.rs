@@ -12,7 +12,9 @@ pub static CASES: &[Case] = &[
     }),
     case!("prctl", "name_is_per_thread", || {
         sc!(prctl, PR_SET_NAME, c"main").is(0);
-        std::thread::spawn(|| sc!(prctl, PR_SET_NAME, c"other").is(0)).join().unwrap_or(());
+        std::thread::spawn(|| sc!(prctl, PR_SET_NAME, c"other").is(0))
+            .join()
+            .unwrap_or(());
         let mut b = [0u8; 16];
         sc!(prctl, PR_GET_NAME, &mut b).is(0);
         assert_eq!(&b[..5], b"main\0");
@@ -72,7 +74,10 @@ pub static CASES: &[Case] = &[
             w[0].store(inner.pid as u32, SeqCst);
         })
         .ok();
-        Child { pid: w[0].load(SeqCst) as i32 }.exits(17);
+        Child {
+            pid: w[0].load(SeqCst) as i32,
+        }
+        .exits(17);
     }),
     case!("prctl", "no_new_privs_is_one_way_and_inherited", || {
         sc!(prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0).is(0);
@@ -124,14 +129,21 @@ pub static CASES: &[Case] = &[
         sc!(prctl, PR_GET_SECCOMP).skip_on(&[EINVAL]).is(0);
     }),
     case!("prctl", "thp_disable", || {
-        sc!(prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0).skip_on(&[EINVAL]).is(0);
+        sc!(prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0)
+            .skip_on(&[EINVAL])
+            .is(0);
         sc!(prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0).is(0);
         sc!(prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0).is(1);
     }),
-    case!("prctl", "unknown_operation_is_einval", || sc!(prctl, 9999, 0, 0, 0, 0).err(EINVAL)),
+    case!("prctl", "unknown_operation_is_einval", || sc!(
+        prctl, 9999, 0, 0, 0, 0
+    )
+    .err(EINVAL)),
     case!("prctl", "tid_address", || {
         let mut at = 0usize;
-        sc!(prctl, PR_GET_TID_ADDRESS, &raw mut at).skip_on(&[EINVAL]).is(0);
+        sc!(prctl, PR_GET_TID_ADDRESS, &raw mut at)
+            .skip_on(&[EINVAL])
+            .is(0);
         assert_ne!(at, 0);
     }),
     case!("prctl", "anonymous_vma_name", || {
@@ -168,23 +180,27 @@ pub static CASES: &[Case] = &[
         sc!(get_robust_list, 1 << 22, &raw mut at, &raw mut len).err(ESRCH);
         as_nobody(|| sc!(get_robust_list, 1, &raw mut at, &raw mut len).err(EPERM));
     }),
-    case!("set_robust_list futex", "dying_owner_marks_its_locks", || {
-        let w = shared_words();
-        // Word 100 is the lock; words 0.. hold list head (next, offset, pending) and one entry.
-        let base = w[0].as_ptr().addr() as u64;
-        let entry = base + 64;
-        fork(|| {
-            let l = |i: usize, v: u64| long_at(base as usize + i * 8).store(v, SeqCst);
-            l(0, entry);
-            l(1, 400 - 64);
-            l(2, 0);
-            l(8, base);
-            w[100].store(gettid() as u32, SeqCst);
-            sc!(set_robust_list, base, 24).is(0);
-        })
-        .ok();
-        assert_eq!(w[100].load(SeqCst), 0x4000_0000, "FUTEX_OWNER_DIED");
-    }),
+    case!(
+        "set_robust_list futex",
+        "dying_owner_marks_its_locks",
+        || {
+            let w = shared_words();
+            // Word 100 is the lock; words 0.. hold list head (next, offset, pending) and one entry.
+            let base = w[0].as_ptr().addr() as u64;
+            let entry = base + 64;
+            fork(|| {
+                let l = |i: usize, v: u64| long_at(base as usize + i * 8).store(v, SeqCst);
+                l(0, entry);
+                l(1, 400 - 64);
+                l(2, 0);
+                l(8, base);
+                w[100].store(gettid() as u32, SeqCst);
+                sc!(set_robust_list, base, 24).is(0);
+            })
+            .ok();
+            assert_eq!(w[100].load(SeqCst), 0x4000_0000, "FUTEX_OWNER_DIED");
+        }
+    ),
     case!("rseq", "registered_by_the_c_library_or_free", || {
         let area = map_anon(PAGE, PROT_READ | PROT_WRITE);
         let r = sc!(rseq, area, 32, 0, 0x5305_3053u32);
@@ -207,7 +223,11 @@ pub static CASES: &[Case] = &[
     case!("getcpu", "is_a_cpu_that_exists", || {
         let (mut cpu, mut node) = (999u32, 999u32);
         sc!(getcpu, &raw mut cpu, &raw mut node, 0).is(0);
-        let online = text("/proc/stat").lines().filter(|l| l.starts_with("cpu")).count() - 1;
+        let online = text("/proc/stat")
+            .lines()
+            .filter(|l| l.starts_with("cpu"))
+            .count()
+            - 1;
         assert!((cpu as usize) < online && node == 0);
         sc!(getcpu, 0, 0, 0).is(0);
         sc!(getcpu, BAD, 0, 0).err(EFAULT);

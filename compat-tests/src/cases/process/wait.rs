@@ -9,16 +9,20 @@ fn waitid(which: u32, id: i32, options: i32) -> (Ret, [i32; 32]) {
 }
 
 fn stopped_child() -> Child {
-    let child = fork(|| loop {
-        sleep_ms(1000);
+    let child = fork(|| {
+        loop {
+            sleep_ms(1000);
+        }
     });
     child.kill(SIGSTOP);
     child
 }
 
 pub static CASES: &[Case] = &[
-    case!("wait4", "no_children_is_echild", || sc!(wait4, -1, 0, 0, 0).err(ECHILD)),
-    case!("wait4", "not_my_child_is_echild", || sc!(wait4, 1, 0, 0, 0).err(ECHILD)),
+    case!("wait4", "no_children_is_echild", || sc!(wait4, -1, 0, 0, 0)
+        .err(ECHILD)),
+    case!("wait4", "not_my_child_is_echild", || sc!(wait4, 1, 0, 0, 0)
+        .err(ECHILD)),
     case!("wait4", "exit_code_and_pid", || {
         let child = fork(|| exit(42));
         let mut st = 0i32;
@@ -44,7 +48,9 @@ pub static CASES: &[Case] = &[
     }),
     case!("wait4", "stopped_only_with_untraced", || {
         let child = stopped_child();
-        eventually("the child stops", || stat_field(child.pid, 3).as_deref() == Some("T"));
+        eventually("the child stops", || {
+            stat_field(child.pid, 3).as_deref() == Some("T")
+        });
         sc!(wait4, child.pid, 0, WNOHANG, 0).is(0);
         assert_eq!(child.wait_for(WUNTRACED).stopped(), Some(SIGSTOP));
         sc!(wait4, child.pid, 0, WNOHANG | WUNTRACED, 0).is(0);
@@ -117,7 +123,9 @@ pub static CASES: &[Case] = &[
     }),
     case!("wait4", "any_thread_may_wait", || {
         let child = fork(|| exit(6));
-        std::thread::spawn(move || child.exits(6)).join().unwrap_or(());
+        std::thread::spawn(move || child.exits(6))
+            .join()
+            .unwrap_or(());
         sc!(wait4, -1, 0, 0, 0).err(ECHILD);
     }),
     case!("wait4", "nothread_sees_only_own_children", || {
@@ -131,7 +139,10 @@ pub static CASES: &[Case] = &[
         let (r, info) = waitid(P_PID, child.pid, WEXITED);
         r.is(0);
         let uid = sc!(getuid).ok() as i32;
-        assert_eq!((info[0], info[2], info[4], info[5]), (SIGCHLD, CLD_EXITED, child.pid, uid));
+        assert_eq!(
+            (info[0], info[2], info[4], info[5]),
+            (SIGCHLD, CLD_EXITED, child.pid, uid)
+        );
         assert_eq!(info[6], 300 & 0xff);
     }),
     case!("waitid", "killed_fills_siginfo", || {
@@ -192,24 +203,33 @@ pub static CASES: &[Case] = &[
         on_signal(SIGCHLD, SA_RESTART);
         let child = fork(|| exit(3));
         child.exits(3);
-        assert_eq!((hits(SIGCHLD), last_pid(SIGCHLD), last_code(SIGCHLD)), (1, child.pid, CLD_EXITED));
+        assert_eq!(
+            (hits(SIGCHLD), last_pid(SIGCHLD), last_code(SIGCHLD)),
+            (1, child.pid, CLD_EXITED)
+        );
     }),
-    case!("wait4 rt_sigaction", "sigchld_on_stop_unless_nocldstop", || {
-        on_signal(SIGCHLD, SA_RESTART);
-        let child = stopped_child();
-        child.wait_for(WUNTRACED);
-        assert_eq!(last_code(SIGCHLD), CLD_STOPPED);
-        on_signal(SIGCHLD, SA_RESTART | SA_NOCLDSTOP);
-        let before = hits(SIGCHLD);
-        child.kill(SIGCONT);
-        child.wait_for(WCONTINUED);
-        assert_eq!(hits(SIGCHLD), before);
-        child.kill(SIGKILL);
-        child.dies(SIGKILL);
-    }),
+    case!(
+        "wait4 rt_sigaction",
+        "sigchld_on_stop_unless_nocldstop",
+        || {
+            on_signal(SIGCHLD, SA_RESTART);
+            let child = stopped_child();
+            child.wait_for(WUNTRACED);
+            assert_eq!(last_code(SIGCHLD), CLD_STOPPED);
+            on_signal(SIGCHLD, SA_RESTART | SA_NOCLDSTOP);
+            let before = hits(SIGCHLD);
+            child.kill(SIGCONT);
+            child.wait_for(WCONTINUED);
+            assert_eq!(hits(SIGCHLD), before);
+            child.kill(SIGKILL);
+            child.dies(SIGKILL);
+        }
+    ),
     case!("wait4", "zombie_shows_until_reaped", || {
         let child = fork(|| ());
-        eventually("zombie", || stat_field(child.pid, 3).as_deref() == Some("Z"));
+        eventually("zombie", || {
+            stat_field(child.pid, 3).as_deref() == Some("Z")
+        });
         sc!(kill, child.pid, 0).is(0);
         child.ok();
         sc!(kill, child.pid, 0).err(ESRCH);
@@ -221,7 +241,9 @@ pub static CASES: &[Case] = &[
         };
         let mut ru: rusage = zeroed();
         let child = fork(spin);
-        eventually("zombie", || stat_field(child.pid, 3).as_deref() == Some("Z"));
+        eventually("zombie", || {
+            stat_field(child.pid, 3).as_deref() == Some("Z")
+        });
         sc!(getrusage, RUSAGE_CHILDREN, &raw mut ru).is(0);
         assert_eq!(ru.ru_utime.tv_usec, 0);
         child.ok();

@@ -9,12 +9,17 @@ pub const GROUPS: Family = &[CASES];
 fn has_keys(file: &str, keys: &[&str]) {
     let all = text(file);
     for key in keys {
-        assert!(all.lines().any(|l| l.split(':').next() == Some(key)), "{file} has no {key}");
+        assert!(
+            all.lines().any(|l| l.split(':').next() == Some(key)),
+            "{file} has no {key}"
+        );
     }
 }
 
 fn link(name: &str) -> String {
-    std::fs::read_link(name).map(|p| p.to_string_lossy().into_owned()).unwrap_or_default()
+    std::fs::read_link(name)
+        .map(|p| p.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 static CASES: &[Case] = &[
@@ -22,11 +27,18 @@ static CASES: &[Case] = &[
         let line = text("/proc/self/stat");
         let close = line.rfind(')').unwrap_or(0);
         assert_eq!(line[close + 2..].split_whitespace().count(), 50);
-        assert!(line.starts_with(&format!("{} (keel-compat) R ", getpid())), "{line}");
+        assert!(
+            line.starts_with(&format!("{} (keel-compat) R ", getpid())),
+            "{line}"
+        );
     }),
     case!("read", "self_stat_fields_agree_with_calls", || {
         let me = getpid();
-        let field = |n| stat_field(me, n).and_then(|s| s.parse::<i64>().ok()).unwrap_or(-1);
+        let field = |n| {
+            stat_field(me, n)
+                .and_then(|s| s.parse::<i64>().ok())
+                .unwrap_or(-1)
+        };
         assert_eq!(field(4), sc!(getppid).ok());
         assert_eq!(field(5), sc!(getpgrp).ok());
         assert_eq!(field(6), sc!(getsid, 0).ok());
@@ -37,12 +49,49 @@ static CASES: &[Case] = &[
         has_keys(
             "/proc/self/status",
             &[
-                "Name", "Umask", "State", "Tgid", "Ngid", "Pid", "PPid", "TracerPid", "Uid", "Gid",
-                "FDSize", "Groups", "VmPeak", "VmSize", "VmLck", "VmHWM", "VmRSS", "RssAnon",
-                "RssFile", "RssShmem", "VmData", "VmStk", "VmExe", "VmLib", "VmPTE", "VmSwap",
-                "Threads", "SigQ", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt", "CapInh",
-                "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Cpus_allowed",
-                "Cpus_allowed_list", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches",
+                "Name",
+                "Umask",
+                "State",
+                "Tgid",
+                "Ngid",
+                "Pid",
+                "PPid",
+                "TracerPid",
+                "Uid",
+                "Gid",
+                "FDSize",
+                "Groups",
+                "VmPeak",
+                "VmSize",
+                "VmLck",
+                "VmHWM",
+                "VmRSS",
+                "RssAnon",
+                "RssFile",
+                "RssShmem",
+                "VmData",
+                "VmStk",
+                "VmExe",
+                "VmLib",
+                "VmPTE",
+                "VmSwap",
+                "Threads",
+                "SigQ",
+                "SigPnd",
+                "ShdPnd",
+                "SigBlk",
+                "SigIgn",
+                "SigCgt",
+                "CapInh",
+                "CapPrm",
+                "CapEff",
+                "CapBnd",
+                "CapAmb",
+                "NoNewPrivs",
+                "Cpus_allowed",
+                "Cpus_allowed_list",
+                "voluntary_ctxt_switches",
+                "nonvoluntary_ctxt_switches",
             ],
         );
     }),
@@ -53,14 +102,17 @@ static CASES: &[Case] = &[
         assert_eq!(status_field(getpid(), "SigBlk"), "0000000000000200");
         assert_eq!(status_field(getpid(), "Threads"), "1");
         let (tx, rx) = std::sync::mpsc::channel::<()>();
-        let t = std::thread::spawn(move || drop(rx.recv()));
+        let t = std::thread::spawn(move || ignore(rx.recv()));
         assert_eq!(status_field(getpid(), "Threads"), "2");
         drop(tx);
         let _ = t.join();
     }),
     case!("read", "self_statm_has_seven_numbers", || {
         let line = text("/proc/self/statm");
-        let n: Vec<u64> = line.split_whitespace().filter_map(|s| s.parse().ok()).collect();
+        let n: Vec<u64> = line
+            .split_whitespace()
+            .filter_map(|s| s.parse().ok())
+            .collect();
         assert!(n.len() == 7 && n[0] > n[1] && n[1] >= n[2]);
     }),
     case!("read", "self_maps_lines_are_well_formed", || {
@@ -71,7 +123,10 @@ static CASES: &[Case] = &[
             let hex = |s| u64::from_str_radix(s, 16).unwrap_or(u64::MAX);
             assert!(hex(from) < hex(to) && hex(from) >= last, "{line}");
             last = hex(to);
-            assert!(parts[1].len() == 4 && parts[2].len() == 8 && parts[3].contains(':'), "{line}");
+            assert!(
+                parts[1].len() == 4 && parts[2].len() == 8 && parts[3].contains(':'),
+                "{line}"
+            );
         }
         let all = text("/proc/self/maps");
         for name in ["[stack]", "[heap]", "[vdso]"] {
@@ -80,10 +135,20 @@ static CASES: &[Case] = &[
     }),
     case!("read", "self_smaps_and_rollup", || {
         let smaps = text("/proc/self/smaps");
-        for key in ["Size:", "Rss:", "Pss:", "Private_Dirty:", "Anonymous:", "VmFlags:"] {
+        for key in [
+            "Size:",
+            "Rss:",
+            "Pss:",
+            "Private_Dirty:",
+            "Anonymous:",
+            "VmFlags:",
+        ] {
             assert!(smaps.contains(key), "no {key}");
         }
-        has_keys("/proc/self/smaps_rollup", &["Rss", "Pss", "Private_Dirty", "Swap"]);
+        has_keys(
+            "/proc/self/smaps_rollup",
+            &["Rss", "Pss", "Private_Dirty", "Swap"],
+        );
     }),
     case!("read", "self_pagemap_marks_present_pages", || {
         let at = map_anon(2 * PAGE, PROT_READ | PROT_WRITE);
@@ -106,7 +171,7 @@ static CASES: &[Case] = &[
         assert!(text("/proc/self/cmdline").ends_with('\0'));
         let _ = text("/proc/self/environ");
         let auxv = get("/proc/self/auxv");
-        assert!(auxv.len() % 16 == 0 && auxv.ends_with(&[0; 16]));
+        assert!(auxv.len().is_multiple_of(16) && auxv.ends_with(&[0; 16]));
     }),
     case!("write", "self_comm_can_be_written", || {
         std::fs::write("/proc/self/comm", "renamed").unwrap_or_else(|e| panic!("{e}"));
@@ -122,7 +187,10 @@ static CASES: &[Case] = &[
     }),
     case!("readlink", "self_and_thread_self", || {
         assert_eq!(link("/proc/self"), getpid().to_string());
-        assert_eq!(link("/proc/thread-self"), format!("{}/task/{}", getpid(), gettid()));
+        assert_eq!(
+            link("/proc/thread-self"),
+            format!("{}/task/{}", getpid(), gettid())
+        );
     }),
     case!("readlink", "deleted_file_is_marked", || {
         let fd = file("f", b"");
@@ -142,12 +210,17 @@ static CASES: &[Case] = &[
         write_all(fd, b"abc");
         let info = text(&format!("/proc/self/fdinfo/{fd}"));
         assert!(info.starts_with("pos:\t3\n"), "{info}");
-        assert!(info.contains("flags:\t02102002\n") || info.contains("flags:\t0210200"), "{info}");
+        assert!(
+            info.contains("flags:\t02102002\n") || info.contains("flags:\t0210200"),
+            "{info}"
+        );
         assert!(info.contains("mnt_id:\t"));
     }),
     case!("read", "fdinfo_of_eventfd_shows_the_count", || {
         let fd = sc!(eventfd2, 7, 0).fd();
-        assert!(text(&format!("/proc/self/fdinfo/{fd}")).contains("eventfd-count:                7"));
+        assert!(
+            text(&format!("/proc/self/fdinfo/{fd}")).contains("eventfd-count:                7")
+        );
     }),
     case!("read", "self_limits_table", || {
         let all = text("/proc/self/limits");
@@ -158,8 +231,15 @@ static CASES: &[Case] = &[
     case!("read", "self_io_counts", || {
         let count = || -> u64 {
             let all = text("/proc/self/io");
-            let line = all.lines().find(|l| l.starts_with("wchar:")).unwrap_or("").to_string();
-            line.split_whitespace().nth(1).and_then(|s| s.parse().ok()).unwrap_or(0)
+            let line = all
+                .lines()
+                .find(|l| l.starts_with("wchar:"))
+                .unwrap_or("")
+                .to_string();
+            line.split_whitespace()
+                .nth(1)
+                .and_then(|s| s.parse().ok())
+                .unwrap_or(0)
         };
         if !exists("/proc/self/io") {
             skip("no task I/O accounting");
@@ -170,8 +250,10 @@ static CASES: &[Case] = &[
     }),
     case!("getdents64", "task_lists_threads", || {
         let (tx, rx) = std::sync::mpsc::channel::<()>();
-        let t = std::thread::spawn(move || drop(rx.recv()));
-        let n = std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(0);
+        let t = std::thread::spawn(move || ignore(rx.recv()));
+        let n = std::fs::read_dir("/proc/self/task")
+            .map(Iterator::count)
+            .unwrap_or(0);
         assert_eq!(n, 2);
         drop(tx);
         let _ = t.join();
@@ -187,7 +269,11 @@ static CASES: &[Case] = &[
         child.dies(SIGKILL);
     }),
     case!("read", "mounts_and_mountinfo", || {
-        assert!(text("/proc/mounts").lines().all(|l| l.split(' ').count() == 6));
+        assert!(
+            text("/proc/mounts")
+                .lines()
+                .all(|l| l.split(' ').count() == 6)
+        );
         let info = text("/proc/self/mountinfo");
         assert!(info.lines().all(|l| l.contains(" - ")), "{info}");
         assert!(info.lines().any(|l| l.split(' ').nth(4) == Some("/")));
@@ -196,8 +282,20 @@ static CASES: &[Case] = &[
         has_keys(
             "/proc/meminfo",
             &[
-                "MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapTotal", "SwapFree",
-                "Dirty", "Writeback", "AnonPages", "Mapped", "Shmem", "Slab", "CommitLimit",
+                "MemTotal",
+                "MemFree",
+                "MemAvailable",
+                "Buffers",
+                "Cached",
+                "SwapTotal",
+                "SwapFree",
+                "Dirty",
+                "Writeback",
+                "AnonPages",
+                "Mapped",
+                "Shmem",
+                "Slab",
+                "CommitLimit",
                 "Committed_AS",
             ],
         );
@@ -205,28 +303,56 @@ static CASES: &[Case] = &[
     case!("read", "proc_stat_keys", || {
         let all = text("/proc/stat");
         assert!(all.starts_with("cpu  "));
-        for key in ["cpu0 ", "intr ", "ctxt ", "btime ", "processes ", "procs_running ", "softirq "] {
+        for key in [
+            "cpu0 ",
+            "intr ",
+            "ctxt ",
+            "btime ",
+            "processes ",
+            "procs_running ",
+            "softirq ",
+        ] {
             assert!(all.lines().any(|l| l.starts_with(key)), "no {key}");
         }
-        assert!(all.lines().take(2).all(|l| l.split_whitespace().count() == 11));
+        assert!(
+            all.lines()
+                .take(2)
+                .all(|l| l.split_whitespace().count() == 11)
+        );
     }),
     case!("read", "btime_is_now_minus_uptime", || {
         let all = text("/proc/stat");
-        let line = all.lines().find(|l| l.starts_with("btime")).unwrap_or("").to_string();
-        let btime: i64 = line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+        let line = all
+            .lines()
+            .find(|l| l.starts_with("btime"))
+            .unwrap_or("")
+            .to_string();
+        let btime: i64 = line
+            .split(' ')
+            .nth(1)
+            .and_then(|s| s.parse().ok())
+            .unwrap_or(0);
         let want = (clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME)) / 1_000_000_000;
         assert!((btime - want).abs() <= 2);
     }),
     case!("read", "uptime_and_loadavg", || {
         let up = text("/proc/uptime");
-        assert_eq!(up.split_whitespace().filter_map(|s| s.parse::<f64>().ok()).count(), 2);
+        assert_eq!(
+            up.split_whitespace()
+                .filter_map(|s| s.parse::<f64>().ok())
+                .count(),
+            2
+        );
         let load = text("/proc/loadavg");
         let parts: Vec<&str> = load.split_whitespace().collect();
         assert!(parts.len() == 5 && parts[3].contains('/'), "{load}");
     }),
     case!("read", "cpuinfo_has_each_cpu", || {
         let info = text("/proc/cpuinfo");
-        let n = info.lines().filter(|l| l.starts_with("processor\t:")).count();
+        let n = info
+            .lines()
+            .filter(|l| l.starts_with("processor\t:"))
+            .count();
         let stat = text("/proc/stat");
         let want = stat.lines().filter(|l| l.starts_with("cpu")).count() - 1;
         assert_eq!(n, want);
@@ -246,11 +372,19 @@ static CASES: &[Case] = &[
         assert_eq!(text("/proc/sys/kernel/ngroups_max"), "65536\n");
         let id = text("/proc/sys/kernel/random/boot_id");
         assert_eq!((id.len(), id.matches('-').count()), (37, 4));
-        assert_ne!(text("/proc/sys/kernel/random/uuid"), text("/proc/sys/kernel/random/uuid"));
+        assert_ne!(
+            text("/proc/sys/kernel/random/uuid"),
+            text("/proc/sys/kernel/random/uuid")
+        );
         assert_eq!(text("/proc/sys/kernel/cap_last_cap").trim(), "40");
     }),
     case!("read", "sys_fs_and_vm_values", || {
-        let n = |f: &str| text(f).split_whitespace().next().and_then(|s| s.parse::<u64>().ok());
+        let n = |f: &str| {
+            text(f)
+                .split_whitespace()
+                .next()
+                .and_then(|s| s.parse::<u64>().ok())
+        };
         assert!(n("/proc/sys/fs/file-max").is_some_and(|v| v > 1000));
         assert!(n("/proc/sys/fs/nr_open").is_some_and(|v| v >= 1024));
         assert_eq!(n("/proc/sys/fs/pipe-max-size"), Some(1048576));
@@ -309,7 +443,7 @@ static CASES: &[Case] = &[
         let _ = text("/proc/self/oom_score");
     }),
     case!("read", "wchan_syscall_and_stack_exist", || {
-        let child = fork(|| drop(sc!(pause).errno()));
+        let child = fork(|| ignore(sc!(pause).errno()));
         wait_asleep(child.pid);
         let path = format!("/proc/{}/syscall", child.pid);
         if !exists(&path) {
@@ -357,6 +491,11 @@ static CASES: &[Case] = &[
         let ino = fstat(fd).st_ino.to_string();
         let locks = text("/proc/locks");
         let want = format!(":{ino} 0 EOF");
-        assert!(locks.lines().any(|l| l.contains("FLOCK") && l.contains(&want)), "{locks}");
+        assert!(
+            locks
+                .lines()
+                .any(|l| l.contains("FLOCK") && l.contains(&want)),
+            "{locks}"
+        );
     }),
 ];

@@ -27,7 +27,9 @@ fn setattr(attr: Attr) -> Ret {
 fn cpus() -> Vec<usize> {
     let mut set = [0u64; 16];
     let n = sc!(sched_getaffinity, 0, 128, &mut set).addr();
-    (0..n * 8).filter(|c| set[c / 64] & 1 << (c % 64) != 0).collect()
+    (0..n * 8)
+        .filter(|c| set[c / 64] & 1 << (c % 64) != 0)
+        .collect()
 }
 
 fn current_cpu() -> usize {
@@ -37,15 +39,19 @@ fn current_cpu() -> usize {
 }
 
 static CASES: &[Case] = &[
-    case!("sched_getaffinity sched_setaffinity", "pinning_moves_the_thread", || {
-        for cpu in cpus() {
-            let mut set = [0u64; 16];
-            set[cpu / 64] = 1 << (cpu % 64);
-            sc!(sched_setaffinity, 0, 128, &set).is(0);
-            assert_eq!(current_cpu(), cpu);
-            assert_eq!(cpus(), [cpu]);
+    case!(
+        "sched_getaffinity sched_setaffinity",
+        "pinning_moves_the_thread",
+        || {
+            for cpu in cpus() {
+                let mut set = [0u64; 16];
+                set[cpu / 64] = 1 << (cpu % 64);
+                sc!(sched_setaffinity, 0, 128, &set).is(0);
+                assert_eq!(current_cpu(), cpu);
+                assert_eq!(cpus(), [cpu]);
+            }
         }
-    }),
+    ),
     case!("sched_setaffinity", "child_inherits", || {
         let cpu = cpus()[0];
         let mut set = [0u64; 16];
@@ -67,20 +73,26 @@ static CASES: &[Case] = &[
         let last = list.rsplit(['-', ',']).next().and_then(|s| s.parse().ok());
         assert_eq!(last, all.last().copied());
     }),
-    case!("sched_getscheduler sched_getparam", "default_is_other", || {
-        sc!(sched_getscheduler, 0).is(SCHED_OTHER.into());
-        let mut p = 9i32;
-        sc!(sched_getparam, 0, &raw mut p).is(0);
-        assert_eq!(p, 0);
-        sc!(sched_getscheduler, -1).err(EINVAL);
-        sc!(sched_getscheduler, 1 << 22).err(ESRCH);
-        sc!(sched_getparam, 0, 0).err(EINVAL);
-    }),
+    case!(
+        "sched_getscheduler sched_getparam",
+        "default_is_other",
+        || {
+            sc!(sched_getscheduler, 0).is(SCHED_OTHER.into());
+            let mut p = 9i32;
+            sc!(sched_getparam, 0, &raw mut p).is(0);
+            assert_eq!(p, 0);
+            sc!(sched_getscheduler, -1).err(EINVAL);
+            sc!(sched_getscheduler, 1 << 22).err(ESRCH);
+            sc!(sched_getparam, 0, 0).err(EINVAL);
+        }
+    ),
     case!("sched_setscheduler", "fifo_and_round_robin_as_root", || {
         need_root();
         for policy in [SCHED_FIFO, SCHED_RR] {
             let p = 10i32;
-            sc!(sched_setscheduler, 0, policy, &raw const p).skip_on(&[EPERM]).is(0);
+            sc!(sched_setscheduler, 0, policy, &raw const p)
+                .skip_on(&[EPERM])
+                .is(0);
             sc!(sched_getscheduler, 0).is(policy.into());
             assert_eq!(stat_field(getpid(), 41), Some(policy.to_string()));
             assert_eq!(stat_field(getpid(), 18).as_deref(), Some("-11"));
@@ -92,7 +104,9 @@ static CASES: &[Case] = &[
         need_root();
         let p = 10i32;
         let policy = SCHED_FIFO | SCHED_RESET_ON_FORK;
-        sc!(sched_setscheduler, 0, policy, &raw const p).skip_on(&[EPERM]).is(0);
+        sc!(sched_setscheduler, 0, policy, &raw const p)
+            .skip_on(&[EPERM])
+            .is(0);
         sc!(sched_getscheduler, 0).is(policy.into());
         fork(|| sc!(sched_getscheduler, 0).is(0)).ok();
     }),
@@ -118,7 +132,11 @@ static CASES: &[Case] = &[
         });
     }),
     case!("sched_setattr sched_getattr", "nice_and_policy", || {
-        setattr(Attr { nice: 7, ..Default::default() }).is(0);
+        setattr(Attr {
+            nice: 7,
+            ..Default::default()
+        })
+        .is(0);
         let mut got = Attr::default();
         sc!(sched_getattr, 0, &raw mut got, 48, 0).is(0);
         let got = std::hint::black_box(&mut got);
@@ -127,8 +145,16 @@ static CASES: &[Case] = &[
         sc!(getpriority, PRIO_PROCESS, 0).is(13);
     }),
     case!("sched_setattr sched_getattr", "errors", || {
-        setattr(Attr { policy: 99, ..Default::default() }).err(EINVAL);
-        setattr(Attr { flags: 1 << 40, ..Default::default() }).err(EINVAL);
+        setattr(Attr {
+            policy: 99,
+            ..Default::default()
+        })
+        .err(EINVAL);
+        setattr(Attr {
+            flags: 1 << 40,
+            ..Default::default()
+        })
+        .err(EINVAL);
         sc!(sched_setattr, 0, 0, 0).err(EINVAL);
         let small = [8u32, 0];
         sc!(sched_setattr, 0, &small, 0).err(E2BIG);
@@ -146,18 +172,26 @@ static CASES: &[Case] = &[
             period: 10_000_000,
             ..Default::default()
         };
-        setattr(Attr { runtime: 20_000_000, ..good }).err(EINVAL);
+        setattr(Attr {
+            runtime: 20_000_000,
+            ..good
+        })
+        .err(EINVAL);
         setattr(good).skip_on(&[EPERM, EBUSY]).is(0);
         sc!(sched_getscheduler, 0).is(6);
     }),
-    case!("sched_get_priority_max sched_get_priority_min", "ranges", || {
-        for (policy, min, max) in [(0, 0, 0), (1, 1, 99), (2, 1, 99), (3, 0, 0), (5, 0, 0)] {
-            sc!(sched_get_priority_min, policy).is(min);
-            sc!(sched_get_priority_max, policy).is(max);
+    case!(
+        "sched_get_priority_max sched_get_priority_min",
+        "ranges",
+        || {
+            for (policy, min, max) in [(0, 0, 0), (1, 1, 99), (2, 1, 99), (3, 0, 0), (5, 0, 0)] {
+                sc!(sched_get_priority_min, policy).is(min);
+                sc!(sched_get_priority_max, policy).is(max);
+            }
+            sc!(sched_get_priority_max, 99).err(EINVAL);
+            sc!(sched_get_priority_min, -1).err(EINVAL);
         }
-        sc!(sched_get_priority_max, 99).err(EINVAL);
-        sc!(sched_get_priority_min, -1).err(EINVAL);
-    }),
+    ),
     case!("sched_rr_get_interval", "answers_an_interval", || {
         let mut ts = timespec(-1, -1);
         sc!(sched_rr_get_interval, 0, &raw mut ts).is(0);
@@ -179,27 +213,33 @@ static CASES: &[Case] = &[
         assert_eq!(w[0].load(SeqCst), 1);
         child.ok();
     }),
-    case!("sched_setaffinity", "two_busy_processes_on_one_cpu_share_it", || {
-        let cpu = cpus()[0];
-        let mut set = [0u64; 16];
-        set[cpu / 64] = 1 << (cpu % 64);
-        sc!(sched_setaffinity, 0, 128, &set).is(0);
-        let w = shared_words();
-        let kids: Vec<Child> = (0..2)
-            .map(|i| {
-                fork(move || loop {
-                    w[i].fetch_add(1, SeqCst);
+    case!(
+        "sched_setaffinity",
+        "two_busy_processes_on_one_cpu_share_it",
+        || {
+            let cpu = cpus()[0];
+            let mut set = [0u64; 16];
+            set[cpu / 64] = 1 << (cpu % 64);
+            sc!(sched_setaffinity, 0, 128, &set).is(0);
+            let w = shared_words();
+            let kids: Vec<Child> = (0..2)
+                .map(|i| {
+                    fork(move || {
+                        loop {
+                            w[i].fetch_add(1, SeqCst);
+                        }
+                    })
                 })
-            })
-            .collect();
-        sleep_ms(400);
-        for kid in &kids {
-            kid.kill(SIGKILL);
+                .collect();
+            sleep_ms(400);
+            for kid in &kids {
+                kid.kill(SIGKILL);
+            }
+            let (a, b) = (w[0].load(SeqCst), w[1].load(SeqCst));
+            for kid in kids {
+                kid.dies(SIGKILL);
+            }
+            assert!(a > b / 4 && b > a / 4, "{a} and {b}");
         }
-        let (a, b) = (w[0].load(SeqCst), w[1].load(SeqCst));
-        for kid in kids {
-            kid.dies(SIGKILL);
-        }
-        assert!(a > b / 4 && b > a / 4, "{a} and {b}");
-    }),
+    ),
 ];

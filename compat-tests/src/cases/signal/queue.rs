@@ -20,17 +20,21 @@ fn take(set: u64) -> (i32, i32, i32) {
 }
 
 pub static CASES: &[Case] = &[
-    case!("rt_sigqueueinfo", "real_time_signals_queue_in_order", || {
-        let sig = SIGRTMIN() + 1;
-        sigmask(SIG_BLOCK, bit(sig));
-        for i in 0..5 {
-            queue(sig, i).is(0);
+    case!(
+        "rt_sigqueueinfo",
+        "real_time_signals_queue_in_order",
+        || {
+            let sig = SIGRTMIN() + 1;
+            sigmask(SIG_BLOCK, bit(sig));
+            for i in 0..5 {
+                queue(sig, i).is(0);
+            }
+            for i in 0..5 {
+                assert_eq!(take(bit(sig)), (sig, SI_QUEUE, i));
+            }
+            assert_eq!(pending(), 0);
         }
-        for i in 0..5 {
-            assert_eq!(take(bit(sig)), (sig, SI_QUEUE, i));
-        }
-        assert_eq!(pending(), 0);
-    }),
+    ),
     case!("rt_sigqueueinfo", "lower_numbers_come_first", || {
         let (a, b) = (SIGRTMIN() + 1, SIGRTMIN() + 5);
         sigmask(SIG_BLOCK, bit(a) | bit(b) | bit(SIGUSR1));
@@ -56,16 +60,20 @@ pub static CASES: &[Case] = &[
         sigmask(SIG_UNBLOCK, bit(sig));
         assert_eq!(hits(sig), 10);
     }),
-    case!("rt_sigqueueinfo", "positive_code_to_others_is_eperm", || {
-        let child = fork(|| sleep_ms(60_000));
-        let mut info = [0i32; 32];
-        info[2] = SI_USER;
-        sc!(rt_sigqueueinfo, child.pid, SIGUSR1, &info).err(EPERM);
-        info[2] = -6;
-        sc!(rt_sigqueueinfo, child.pid, SIGUSR1, &info).err(EPERM);
-        child.kill(SIGKILL);
-        child.dies(SIGKILL);
-    }),
+    case!(
+        "rt_sigqueueinfo",
+        "positive_code_to_others_is_eperm",
+        || {
+            let child = fork(|| sleep_ms(60_000));
+            let mut info = [0i32; 32];
+            info[2] = SI_USER;
+            sc!(rt_sigqueueinfo, child.pid, SIGUSR1, &info).err(EPERM);
+            info[2] = -6;
+            sc!(rt_sigqueueinfo, child.pid, SIGUSR1, &info).err(EPERM);
+            child.kill(SIGKILL);
+            child.dies(SIGKILL);
+        }
+    ),
     case!("rt_sigqueueinfo rt_tgsigqueueinfo", "errors", || {
         let mut info = [0i32; 32];
         info[2] = SI_QUEUE;

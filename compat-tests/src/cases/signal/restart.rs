@@ -45,17 +45,27 @@ pub static CASES: &[Case] = &[
         child.kill(SIGCONT);
         child.ok();
     }),
-    case!("clock_nanosleep", "absolute_sleep_is_interrupted_without_rest", || {
-        let e = interrupted(
-            SA_RESTART,
-            || {
-                let t = timespec(clock_ns(CLOCK_MONOTONIC) / 1_000_000_000 + 10, 0);
-                sc!(clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, &raw const t, 0)
-            },
-            || (),
-        );
-        assert_eq!(e, EINTR);
-    }),
+    case!(
+        "clock_nanosleep",
+        "absolute_sleep_is_interrupted_without_rest",
+        || {
+            let e = interrupted(
+                SA_RESTART,
+                || {
+                    let t = timespec(clock_ns(CLOCK_MONOTONIC) / 1_000_000_000 + 10, 0);
+                    sc!(
+                        clock_nanosleep,
+                        CLOCK_MONOTONIC,
+                        TIMER_ABSTIME,
+                        &raw const t,
+                        0
+                    )
+                },
+                || (),
+            );
+            assert_eq!(e, EINTR);
+        }
+    ),
     case!("read", "pipe_read_restarts", || {
         let (r, w) = pipe();
         let buf = map_anon(PAGE, PROT_READ | PROT_WRITE);
@@ -68,13 +78,20 @@ pub static CASES: &[Case] = &[
         let call = || sc!(recvfrom, a, buf, 1, 0, 0, 0);
         assert_eq!(interrupted(SA_RESTART, call, || write_all(b, b"x")), 0);
     }),
-    case!("recvfrom", "socket_receive_with_timeout_does_not_restart", || {
-        let (a, _b) = socketpair(SOCK_STREAM);
-        let tv = [10i64, 0];
-        sc!(setsockopt, a, SOL_SOCKET, SO_RCVTIMEO, &tv, 16).is(0);
-        let buf = map_anon(PAGE, PROT_READ | PROT_WRITE);
-        assert_eq!(interrupted(SA_RESTART, || sc!(recvfrom, a, buf, 1, 0, 0, 0), || ()), EINTR);
-    }),
+    case!(
+        "recvfrom",
+        "socket_receive_with_timeout_does_not_restart",
+        || {
+            let (a, _b) = socketpair(SOCK_STREAM);
+            let tv = [10i64, 0];
+            sc!(setsockopt, a, SOL_SOCKET, SO_RCVTIMEO, &tv, 16).is(0);
+            let buf = map_anon(PAGE, PROT_READ | PROT_WRITE);
+            assert_eq!(
+                interrupted(SA_RESTART, || sc!(recvfrom, a, buf, 1, 0, 0, 0), || ()),
+                EINTR
+            );
+        }
+    ),
     case!("accept", "accept_restarts", || {
         let s = sc!(socket, AF_UNIX, SOCK_STREAM, 0).fd();
         let mut addr = [0u8; 110];
@@ -82,9 +99,13 @@ pub static CASES: &[Case] = &[
         sc!(bind, s, &addr, 4).is(0);
         sc!(listen, s, 1).is(0);
         let c = sc!(socket, AF_UNIX, SOCK_STREAM, 0).fd();
-        let e = interrupted(SA_RESTART, || sc!(accept, s, 0, 0), || {
-            sc!(connect, c, &addr, 4).is(0);
-        });
+        let e = interrupted(
+            SA_RESTART,
+            || sc!(accept, s, 0, 0),
+            || {
+                sc!(connect, c, &addr, 4).is(0);
+            },
+        );
         assert_eq!(e, 0);
     }),
     case!("wait4", "wait_restarts", || {
@@ -106,26 +127,53 @@ pub static CASES: &[Case] = &[
             let _ = sc!(futex, w[5].as_ptr(), FUTEX_WAKE, 1, 0, 0, 0).ok();
         });
         assert!([0, EAGAIN].contains(&e));
-        assert_eq!(interrupted(0, || sc!(futex, w[6].as_ptr(), FUTEX_WAIT, 0, 0, 0, 0), || ()), EINTR);
+        assert_eq!(
+            interrupted(
+                0,
+                || sc!(futex, w[6].as_ptr(), FUTEX_WAIT, 0, 0, 0, 0),
+                || ()
+            ),
+            EINTR
+        );
     }),
     case!("fcntl", "record_lock_wait_restarts", || {
         let fd = file("f", b"");
-        let l = flock { l_type: F_WRLCK as i16, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+        let l = flock {
+            l_type: F_WRLCK as i16,
+            l_whence: 0,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
         sc!(fcntl, fd, F_SETLK, &raw const l).is(0);
         let call = || sc!(fcntl, open("f", O_RDWR), F_SETLKW, &raw const l);
         let e = interrupted(SA_RESTART, call, || {
-            let u = flock { l_type: F_UNLCK as i16, ..l };
+            let u = flock {
+                l_type: F_UNLCK as i16,
+                ..l
+            };
             sc!(fcntl, fd, F_SETLK, &raw const u).is(0);
         });
         assert_eq!(e, 0);
         sc!(fcntl, fd, F_SETLK, &raw const l).is(0);
-        assert_eq!(interrupted(0, || sc!(fcntl, open("f", O_RDWR), F_SETLKW, &raw const l), || ()), EINTR);
+        assert_eq!(
+            interrupted(
+                0,
+                || sc!(fcntl, open("f", O_RDWR), F_SETLKW, &raw const l),
+                || ()
+            ),
+            EINTR
+        );
     }),
     case!("openat", "fifo_open_restarts", || {
         sc!(mknod, c"p", S_IFIFO | 0o600, 0).is(0);
-        let e = interrupted(SA_RESTART, || sc!(openat, AT_FDCWD, c"p", O_RDONLY, 0), || {
-            close(open("p", O_WRONLY));
-        });
+        let e = interrupted(
+            SA_RESTART,
+            || sc!(openat, AT_FDCWD, c"p", O_RDONLY, 0),
+            || {
+                close(open("p", O_WRONLY));
+            },
+        );
         assert_eq!(e, 0);
         let e = interrupted(0, || sc!(openat, AT_FDCWD, c"p", O_RDONLY, 0), || ());
         assert_eq!(e, EINTR);
@@ -140,19 +188,36 @@ pub static CASES: &[Case] = &[
         sc!(semctl, s, 0, IPC_RMID, 0).is(0);
         assert_eq!((a, b), (EINTR, EINTR));
     }),
-    case!("epoll_wait poll select", "waiting_calls_never_restart", || {
-        let ep = sc!(epoll_create1, 0).fd();
-        let buf = map_anon(PAGE, PROT_READ | PROT_WRITE);
-        assert_eq!(interrupted(SA_RESTART, || sc!(epoll_wait, ep, buf, 1, -1), || ()), EINTR);
-        assert_eq!(interrupted(SA_RESTART, || sc!(poll, 0, 0, -1), || ()), EINTR);
-        assert_eq!(interrupted(SA_RESTART, || sc!(select, 0, 0, 0, 0, 0), || ()), EINTR);
-    }),
+    case!(
+        "epoll_wait poll select",
+        "waiting_calls_never_restart",
+        || {
+            let ep = sc!(epoll_create1, 0).fd();
+            let buf = map_anon(PAGE, PROT_READ | PROT_WRITE);
+            assert_eq!(
+                interrupted(SA_RESTART, || sc!(epoll_wait, ep, buf, 1, -1), || ()),
+                EINTR
+            );
+            assert_eq!(
+                interrupted(SA_RESTART, || sc!(poll, 0, 0, -1), || ()),
+                EINTR
+            );
+            assert_eq!(
+                interrupted(SA_RESTART, || sc!(select, 0, 0, 0, 0, 0), || ()),
+                EINTR
+            );
+        }
+    ),
     case!("read", "eventfd_and_inotify_reads_restart", || {
         let fd = sc!(eventfd2, 0, 0).fd();
         let buf = map_anon(PAGE, PROT_READ | PROT_WRITE);
-        let e = interrupted(SA_RESTART, || sc!(read, fd, buf, 8), || {
-            write_all(fd, 1u64.to_ne_bytes());
-        });
+        let e = interrupted(
+            SA_RESTART,
+            || sc!(read, fd, buf, 8),
+            || {
+                write_all(fd, 1u64.to_ne_bytes());
+            },
+        );
         assert_eq!(e, 0);
     }),
     case!("read", "ignored_signal_does_not_interrupt", || {

@@ -10,7 +10,10 @@ pub static CASES: &[Case] = &[
         for clock in CLOCKS {
             let mut ts = timespec(-1, -1);
             sc!(clock_gettime, clock, &raw mut ts).is(0);
-            assert!(ts.tv_sec >= 0 && (0..1_000_000_000).contains(&ts.tv_nsec), "clock {clock}");
+            assert!(
+                ts.tv_sec >= 0 && (0..1_000_000_000).contains(&ts.tv_nsec),
+                "clock {clock}"
+            );
         }
     }),
     case!("clock_gettime", "monotonic_never_goes_back", || {
@@ -23,7 +26,9 @@ pub static CASES: &[Case] = &[
     }),
     case!("clock_gettime", "monotonic_agrees_between_threads", || {
         let a = clock_ns(CLOCK_MONOTONIC);
-        let b = std::thread::spawn(|| clock_ns(CLOCK_MONOTONIC)).join().unwrap_or(0);
+        let b = std::thread::spawn(|| clock_ns(CLOCK_MONOTONIC))
+            .join()
+            .unwrap_or(0);
         let c = clock_ns(CLOCK_MONOTONIC);
         assert!(a <= b && b <= c);
     }),
@@ -43,18 +48,26 @@ pub static CASES: &[Case] = &[
         sc!(clock_gettime, 99, &raw mut ts).err(EINVAL);
         sc!(clock_gettime, CLOCK_REALTIME, BAD).err(EFAULT);
     }),
-    case!("clock_gettime", "cpu_clock_of_process_moves_with_work", || {
-        let a = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-        sleep_ms(50);
-        let b = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-        assert!(b - a < 40 * MS, "sleeping costs {} ns", b - a);
-        while clock_ns(CLOCK_PROCESS_CPUTIME_ID) < b + 20 * MS {}
-    }),
-    case!("clock_gettime", "cpu_clock_of_thread_is_part_of_the_process", || {
-        let t = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-        let p = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-        assert!(t <= p);
-    }),
+    case!(
+        "clock_gettime",
+        "cpu_clock_of_process_moves_with_work",
+        || {
+            let a = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+            sleep_ms(50);
+            let b = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+            assert!(b - a < 40 * MS, "sleeping costs {} ns", b - a);
+            while clock_ns(CLOCK_PROCESS_CPUTIME_ID) < b + 20 * MS {}
+        }
+    ),
+    case!(
+        "clock_gettime",
+        "cpu_clock_of_thread_is_part_of_the_process",
+        || {
+            let t = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+            let p = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+            assert!(t <= p);
+        }
+    ),
     case!("clock_gettime", "cpu_clock_of_another_process", || {
         let child = fork(|| sleep_ms(60_000));
         wait_asleep(child.pid);
@@ -87,15 +100,19 @@ pub static CASES: &[Case] = &[
         sc!(clock_getres, CLOCK_REALTIME, 0).is(0);
         sc!(clock_getres, 99, 0).err(EINVAL);
     }),
-    case!("gettimeofday time", "agree_with_the_real_time_clock", || {
-        let mut tv = [0i64; 2];
-        sc!(gettimeofday, &mut tv, 0).is(0);
-        let now = clock_ns(CLOCK_REALTIME) / 1_000_000_000;
-        assert!((now - 1..=now).contains(&tv[0]) && (0..1_000_000).contains(&tv[1]));
-        let mut t = 0i64;
-        let r = sc!(time, &raw mut t).ok();
-        assert!(r == t && (now - 1..=now + 1).contains(&r));
-    }),
+    case!(
+        "gettimeofday time",
+        "agree_with_the_real_time_clock",
+        || {
+            let mut tv = [0i64; 2];
+            sc!(gettimeofday, &mut tv, 0).is(0);
+            let now = clock_ns(CLOCK_REALTIME) / 1_000_000_000;
+            assert!((now - 1..=now).contains(&tv[0]) && (0..1_000_000).contains(&tv[1]));
+            let mut t = 0i64;
+            let r = sc!(time, &raw mut t).ok();
+            assert!(r == t && (now - 1..=now + 1).contains(&r));
+        }
+    ),
     case!("clock_settime settimeofday", "need_privilege", || {
         as_nobody(|| {
             let ts = timespec(1, 0);
@@ -109,17 +126,21 @@ pub static CASES: &[Case] = &[
         let ts = timespec(1, 2_000_000_000);
         sc!(clock_settime, CLOCK_REALTIME, &raw const ts).err(EINVAL);
     }),
-    case!("adjtimex clock_adjtime", "reading_needs_no_privilege", || {
-        as_nobody(|| {
-            let mut t = [0u64; 26];
-            let state = sc!(adjtimex, &mut t).ok();
-            assert!((0..=5).contains(&state));
-            let mut t = [0u64; 26];
-            sc!(clock_adjtime, CLOCK_REALTIME, &mut t).ok();
-            let mut t = [1u64; 26];
-            sc!(adjtimex, &mut t).err(EPERM);
-        });
-    }),
+    case!(
+        "adjtimex clock_adjtime",
+        "reading_needs_no_privilege",
+        || {
+            as_nobody(|| {
+                let mut t = [0u64; 26];
+                let state = sc!(adjtimex, &mut t).ok();
+                assert!((0..=5).contains(&state));
+                let mut t = [0u64; 26];
+                sc!(clock_adjtime, CLOCK_REALTIME, &mut t).ok();
+                let mut t = [1u64; 26];
+                sc!(adjtimex, &mut t).err(EPERM);
+            });
+        }
+    ),
     case!("nanosleep", "sleeps_at_least_that_long", || {
         for want in [1, 5, 20] {
             let t = ms(want);
@@ -140,20 +161,35 @@ pub static CASES: &[Case] = &[
     case!("clock_nanosleep", "absolute_time", || {
         let now = clock_ns(CLOCK_MONOTONIC) + 30 * MS;
         let t = timespec(now / 1_000_000_000, now % 1_000_000_000);
-        sc!(clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, &raw const t, 0).is(0);
+        sc!(
+            clock_nanosleep,
+            CLOCK_MONOTONIC,
+            TIMER_ABSTIME,
+            &raw const t,
+            0
+        )
+        .is(0);
         assert!(clock_ns(CLOCK_MONOTONIC) >= now);
     }),
     case!("clock_nanosleep", "absolute_past_returns_at_once", || {
         let t = timespec(1, 0);
         let took = timed(|| {
-            sc!(clock_nanosleep, CLOCK_REALTIME, TIMER_ABSTIME, &raw const t, 0).is(0);
+            sc!(
+                clock_nanosleep,
+                CLOCK_REALTIME,
+                TIMER_ABSTIME,
+                &raw const t,
+                0
+            )
+            .is(0);
         });
         assert!(took < 500 * MS);
     }),
     case!("clock_nanosleep", "errors", || {
         let t = ms(1);
         sc!(clock_nanosleep, 99, 0, &raw const t, 0).err(EINVAL);
-        sc!(clock_nanosleep, CLOCK_THREAD_CPUTIME_ID, 0, &raw const t, 0).err_any(&[EINVAL, EOPNOTSUPP]);
+        sc!(clock_nanosleep, CLOCK_THREAD_CPUTIME_ID, 0, &raw const t, 0)
+            .err_any(&[EINVAL, EOPNOTSUPP]);
         let bad = timespec(0, -1);
         sc!(clock_nanosleep, CLOCK_MONOTONIC, 0, &raw const bad, 0).err(EINVAL);
     }),

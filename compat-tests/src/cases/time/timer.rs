@@ -53,73 +53,92 @@ pub static CASES: &[Case] = &[
         sc!(getitimer, ITIMER_REAL, &mut now).is(0);
         assert_eq!(now, [0; 4]);
     }),
-    case!("setitimer", "virtual_and_profiling_timers_count_cpu_time", || {
-        on_signal(SIGVTALRM, 0);
-        on_signal(SIGPROF, 0);
-        sc!(setitimer, ITIMER_VIRTUAL, [0i64, 0, 0, 20_000], 0).is(0);
-        sc!(setitimer, ITIMER_PROF, [0i64, 0, 0, 20_000], 0).is(0);
-        sleep_ms(60);
-        assert_eq!((hits(SIGVTALRM), hits(SIGPROF)), (0, 0));
-        let end = clock_ns(CLOCK_MONOTONIC) + 5000 * MS;
-        while (hits(SIGVTALRM) == 0 || hits(SIGPROF) == 0) && clock_ns(CLOCK_MONOTONIC) < end {
-            for i in 0..10_000 {
-                std::hint::black_box(i);
+    case!(
+        "setitimer",
+        "virtual_and_profiling_timers_count_cpu_time",
+        || {
+            on_signal(SIGVTALRM, 0);
+            on_signal(SIGPROF, 0);
+            sc!(setitimer, ITIMER_VIRTUAL, [0i64, 0, 0, 20_000], 0).is(0);
+            sc!(setitimer, ITIMER_PROF, [0i64, 0, 0, 20_000], 0).is(0);
+            sleep_ms(60);
+            assert_eq!((hits(SIGVTALRM), hits(SIGPROF)), (0, 0));
+            let end = clock_ns(CLOCK_MONOTONIC) + 5000 * MS;
+            while (hits(SIGVTALRM) == 0 || hits(SIGPROF) == 0) && clock_ns(CLOCK_MONOTONIC) < end {
+                for i in 0..10_000 {
+                    std::hint::black_box(i);
+                }
             }
+            assert_eq!((hits(SIGVTALRM), hits(SIGPROF)), (1, 1));
         }
-        assert_eq!((hits(SIGVTALRM), hits(SIGPROF)), (1, 1));
-    }),
+    ),
     case!("setitimer", "errors", || {
         sc!(setitimer, 9, [0i64; 4], 0).err(EINVAL);
         sc!(setitimer, ITIMER_REAL, [0i64, 1_000_000, 0, 0], 0).err(EINVAL);
         sc!(setitimer, ITIMER_REAL, BAD, 0).err(EFAULT);
         sc!(getitimer, 9, [0i64; 4]).err(EINVAL);
     }),
-    case!("timer_create timer_settime", "one_shot_signal_with_value", || {
-        let sig = SIGRTMIN() + 1;
-        on_signal(sig, 0);
-        let id = timer(CLOCK_MONOTONIC, sig);
-        sc!(timer_settime, id, 0, spec(0, 20), 0).is(0);
-        eventually("timer", || hits(sig) == 1);
-        assert_eq!((last_code(sig), last_value(sig) as i32), (SI_TIMER, 4321));
-        sleep_ms(40);
-        assert_eq!(hits(sig), 1);
-    }),
-    case!("timer_settime timer_gettime", "periodic_and_remaining", || {
-        let sig = SIGRTMIN() + 1;
-        on_signal(sig, 0);
-        let id = timer(CLOCK_MONOTONIC, sig);
-        sc!(timer_settime, id, 0, spec(10, 10), 0).is(0);
-        eventually("three expirations", || hits(sig) >= 3);
-        let mut now = spec(0, 0);
-        sc!(timer_gettime, id, &mut now).is(0);
-        assert_eq!(now[0].tv_nsec, 10 * MS);
-        assert!(now[1].tv_nsec <= 10 * MS);
-        sc!(timer_settime, id, 0, spec(0, 0), 0).is(0);
-        let n = hits(sig);
-        sleep_ms(40);
-        assert_eq!(hits(sig), n);
-    }),
+    case!(
+        "timer_create timer_settime",
+        "one_shot_signal_with_value",
+        || {
+            let sig = SIGRTMIN() + 1;
+            on_signal(sig, 0);
+            let id = timer(CLOCK_MONOTONIC, sig);
+            sc!(timer_settime, id, 0, spec(0, 20), 0).is(0);
+            eventually("timer", || hits(sig) == 1);
+            assert_eq!((last_code(sig), last_value(sig) as i32), (SI_TIMER, 4321));
+            sleep_ms(40);
+            assert_eq!(hits(sig), 1);
+        }
+    ),
+    case!(
+        "timer_settime timer_gettime",
+        "periodic_and_remaining",
+        || {
+            let sig = SIGRTMIN() + 1;
+            on_signal(sig, 0);
+            let id = timer(CLOCK_MONOTONIC, sig);
+            sc!(timer_settime, id, 0, spec(10, 10), 0).is(0);
+            eventually("three expirations", || hits(sig) >= 3);
+            let mut now = spec(0, 0);
+            sc!(timer_gettime, id, &mut now).is(0);
+            assert_eq!(now[0].tv_nsec, 10 * MS);
+            assert!(now[1].tv_nsec <= 10 * MS);
+            sc!(timer_settime, id, 0, spec(0, 0), 0).is(0);
+            let n = hits(sig);
+            sleep_ms(40);
+            assert_eq!(hits(sig), n);
+        }
+    ),
     case!("timer_settime", "absolute_time", || {
         let sig = SIGRTMIN() + 1;
         on_signal(sig, 0);
         let id = timer(CLOCK_MONOTONIC, sig);
         let at = clock_ns(CLOCK_MONOTONIC) + 20 * MS;
-        let t = [timespec(0, 0), timespec(at / 1_000_000_000, at % 1_000_000_000)];
+        let t = [
+            timespec(0, 0),
+            timespec(at / 1_000_000_000, at % 1_000_000_000),
+        ];
         sc!(timer_settime, id, TIMER_ABSTIME, &t, 0).is(0);
         eventually("timer", || hits(sig) == 1);
         assert!(clock_ns(CLOCK_MONOTONIC) >= at);
     }),
-    case!("timer_getoverrun", "counts_what_a_blocked_signal_missed", || {
-        let sig = SIGRTMIN() + 1;
-        on_signal(sig, 0);
-        sigmask(SIG_BLOCK, bit(sig));
-        let id = timer(CLOCK_MONOTONIC, sig);
-        sc!(timer_settime, id, 0, spec(5, 5), 0).is(0);
-        sleep_ms(60);
-        sigmask(SIG_UNBLOCK, bit(sig));
-        assert!(sc!(timer_getoverrun, id).ok() >= 5);
-        sc!(timer_delete, id).is(0);
-    }),
+    case!(
+        "timer_getoverrun",
+        "counts_what_a_blocked_signal_missed",
+        || {
+            let sig = SIGRTMIN() + 1;
+            on_signal(sig, 0);
+            sigmask(SIG_BLOCK, bit(sig));
+            let id = timer(CLOCK_MONOTONIC, sig);
+            sc!(timer_settime, id, 0, spec(5, 5), 0).is(0);
+            sleep_ms(60);
+            sigmask(SIG_UNBLOCK, bit(sig));
+            assert!(sc!(timer_getoverrun, id).ok() >= 5);
+            sc!(timer_delete, id).is(0);
+        }
+    ),
     case!("timer_create", "notify_none_only_counts", || {
         let mut id = -1i32;
         sc!(timer_create, CLOCK_MONOTONIC, event(0, 1, 0), &raw mut id).is(0);
@@ -133,8 +152,21 @@ pub static CASES: &[Case] = &[
         let sig = SIGRTMIN() + 2;
         on_signal(sig, 0);
         let mut id = -1i32;
-        sc!(timer_create, CLOCK_MONOTONIC, event(sig, 4, gettid()), &raw mut id).is(0);
-        sc!(timer_settime, *std::hint::black_box(&mut id), 0, spec(0, 5), 0).is(0);
+        sc!(
+            timer_create,
+            CLOCK_MONOTONIC,
+            event(sig, 4, gettid()),
+            &raw mut id
+        )
+        .is(0);
+        sc!(
+            timer_settime,
+            *std::hint::black_box(&mut id),
+            0,
+            spec(0, 5),
+            0
+        )
+        .is(0);
         eventually("timer", || hits(sig) == 1);
         assert_eq!(last_thread(), gettid());
     }),
@@ -142,7 +174,14 @@ pub static CASES: &[Case] = &[
         on_signal(SIGALRM, 0);
         let mut id = -1i32;
         sc!(timer_create, CLOCK_REALTIME, 0, &raw mut id).is(0);
-        sc!(timer_settime, *std::hint::black_box(&mut id), 0, spec(0, 5), 0).is(0);
+        sc!(
+            timer_settime,
+            *std::hint::black_box(&mut id),
+            0,
+            spec(0, 5),
+            0
+        )
+        .is(0);
         eventually("timer", || hits(SIGALRM) == 1);
     }),
     case!("timer_create", "cpu_time_clock", || {
@@ -176,12 +215,16 @@ pub static CASES: &[Case] = &[
         fork(|| sc!(timer_delete, id).err(EINVAL)).ok();
         sc!(timer_delete, id).is(0);
     }),
-    case!("timerfd_create timerfd_settime", "expires_and_counts", || {
-        let fd = timerfd(CLOCK_MONOTONIC, 0);
-        sc!(timerfd_settime, fd, 0, spec(0, 20), 0).is(0);
-        assert_eq!(poll_one(fd, POLLIN, 0), 0);
-        assert!(timed(|| assert_eq!(ticks(fd), 1)) >= 15 * MS);
-    }),
+    case!(
+        "timerfd_create timerfd_settime",
+        "expires_and_counts",
+        || {
+            let fd = timerfd(CLOCK_MONOTONIC, 0);
+            sc!(timerfd_settime, fd, 0, spec(0, 20), 0).is(0);
+            assert_eq!(poll_one(fd, POLLIN, 0), 0);
+            assert!(timed(|| assert_eq!(ticks(fd), 1)) >= 15 * MS);
+        }
+    ),
     case!("timerfd_settime", "interval_accumulates", || {
         let fd = timerfd(CLOCK_MONOTONIC, 0);
         sc!(timerfd_settime, fd, 0, spec(10, 10), 0).is(0);
@@ -196,24 +239,32 @@ pub static CASES: &[Case] = &[
         sc!(read, fd, &mut b, 7).err(EINVAL);
         sc!(write, fd, &b, 8).err(EINVAL);
     }),
-    case!("timerfd_gettime timerfd_settime", "remaining_and_old_value", || {
-        let fd = timerfd(CLOCK_MONOTONIC, 0);
-        sc!(timerfd_settime, fd, 0, spec(7000, 9000), 0).is(0);
-        let mut now = spec(0, 0);
-        sc!(timerfd_gettime, fd, &mut now).is(0);
-        assert!(now[0].tv_sec == 7 && (8..=9).contains(&now[1].tv_sec));
-        let mut old = spec(0, 0);
-        sc!(timerfd_settime, fd, 0, spec(0, 0), &mut old).is(0);
-        assert_eq!(old[0].tv_sec, 7);
-        sc!(timerfd_gettime, fd, &mut now).is(0);
-        assert_eq!((now[1].tv_sec, now[1].tv_nsec), (0, 0));
-    }),
-    case!("timerfd_settime", "absolute_time_in_the_past_fires_at_once", || {
-        let fd = timerfd(CLOCK_REALTIME, 0);
-        let t = [timespec(0, 0), timespec(1, 0)];
-        sc!(timerfd_settime, fd, TFD_TIMER_ABSTIME, &t, 0).is(0);
-        assert_eq!(ticks(fd), 1);
-    }),
+    case!(
+        "timerfd_gettime timerfd_settime",
+        "remaining_and_old_value",
+        || {
+            let fd = timerfd(CLOCK_MONOTONIC, 0);
+            sc!(timerfd_settime, fd, 0, spec(7000, 9000), 0).is(0);
+            let mut now = spec(0, 0);
+            sc!(timerfd_gettime, fd, &mut now).is(0);
+            assert!(now[0].tv_sec == 7 && (8..=9).contains(&now[1].tv_sec));
+            let mut old = spec(0, 0);
+            sc!(timerfd_settime, fd, 0, spec(0, 0), &mut old).is(0);
+            assert_eq!(old[0].tv_sec, 7);
+            sc!(timerfd_gettime, fd, &mut now).is(0);
+            assert_eq!((now[1].tv_sec, now[1].tv_nsec), (0, 0));
+        }
+    ),
+    case!(
+        "timerfd_settime",
+        "absolute_time_in_the_past_fires_at_once",
+        || {
+            let fd = timerfd(CLOCK_REALTIME, 0);
+            let t = [timespec(0, 0), timespec(1, 0)];
+            sc!(timerfd_settime, fd, TFD_TIMER_ABSTIME, &t, 0).is(0);
+            assert_eq!(ticks(fd), 1);
+        }
+    ),
     case!("timerfd_create timerfd_settime", "errors", || {
         sc!(timerfd_create, 99, 0).err(EINVAL);
         sc!(timerfd_create, CLOCK_MONOTONIC, 1).err(EINVAL);

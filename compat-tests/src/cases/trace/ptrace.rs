@@ -57,7 +57,7 @@ pub static CASES: &[Case] = &[
         child.dies(SIGUSR1);
     }),
     case!("ptrace", "system_call_stops_show_number_and_result", || {
-        let child = tracee(|| drop(sc!(getppid).ok()));
+        let child = tracee(|| ignore(sc!(getppid).ok()));
         options(child, PTRACE_O_TRACESYSGOOD);
         let mut entry = next_syscall(child);
         while entry.orig_rax as i64 != SYS_getppid {
@@ -70,24 +70,28 @@ pub static CASES: &[Case] = &[
         request(PTRACE_CONT, child.pid, 0, 0).is(0);
         child.ok();
     }),
-    case!("ptrace", "system_call_can_be_changed_and_suppressed", || {
-        let child = tracee(|| sc!(getppid).is(4242));
-        options(child, PTRACE_O_TRACESYSGOOD);
-        loop {
-            let mut regs = next_syscall(child);
-            if regs.orig_rax as i64 == SYS_getppid {
-                regs.orig_rax = u64::MAX;
-                set_registers(child.pid, &regs);
+    case!(
+        "ptrace",
+        "system_call_can_be_changed_and_suppressed",
+        || {
+            let child = tracee(|| sc!(getppid).is(4242));
+            options(child, PTRACE_O_TRACESYSGOOD);
+            loop {
                 let mut regs = next_syscall(child);
-                regs.rax = 4242;
-                set_registers(child.pid, &regs);
-                break;
+                if regs.orig_rax as i64 == SYS_getppid {
+                    regs.orig_rax = u64::MAX;
+                    set_registers(child.pid, &regs);
+                    let mut regs = next_syscall(child);
+                    regs.rax = 4242;
+                    set_registers(child.pid, &regs);
+                    break;
+                }
+                next_syscall(child);
             }
-            next_syscall(child);
+            request(PTRACE_CONT, child.pid, 0, 0).is(0);
+            child.ok();
         }
-        request(PTRACE_CONT, child.pid, 0, 0).is(0);
-        child.ok();
-    }),
+    ),
     case!("ptrace", "peek_and_poke", || {
         let at = map_anon(PAGE, PROT_READ | PROT_WRITE);
         poke_bytes(at, &0x1122_3344_5566_7788u64.to_ne_bytes());
@@ -113,7 +117,13 @@ pub static CASES: &[Case] = &[
         let child = tracee(|| ());
         let regs = registers_of(child.pid);
         let mut rip = 0u64;
-        request(PTRACE_PEEKUSER, child.pid, 16 * 8, (&raw mut rip).expose_provenance()).is(0);
+        request(
+            PTRACE_PEEKUSER,
+            child.pid,
+            16 * 8,
+            (&raw mut rip).expose_provenance(),
+        )
+        .is(0);
         assert_eq!(*std::hint::black_box(&mut rip), regs.rip);
         request(PTRACE_KILL, child.pid, 0, 0).is(0);
         child.dies(SIGKILL);
@@ -127,26 +137,39 @@ pub static CASES: &[Case] = &[
         request(PTRACE_CONT, child.pid, 0, 0).is(0);
         child.ok();
     }),
-    case!("ptrace", "breakpoint_instruction_traps_behind_itself", || {
-        let at = map_anon(PAGE, PROT_READ | PROT_WRITE | PROT_EXEC);
-        poke_bytes(at, &[0xcc, 0xb8, 3, 0, 0, 0, 0xc3]);
-        let child = tracee(|| assert_eq!(call_code(at), 3));
-        request(PTRACE_CONT, child.pid, 0, 0).is(0);
-        assert_eq!(child.wait().stopped(), Some(SIGTRAP));
-        assert_eq!(registers_of(child.pid).rip as usize, at + 1);
-        request(PTRACE_CONT, child.pid, 0, 0).is(0);
-        child.ok();
-    }),
+    case!(
+        "ptrace",
+        "breakpoint_instruction_traps_behind_itself",
+        || {
+            let at = map_anon(PAGE, PROT_READ | PROT_WRITE | PROT_EXEC);
+            poke_bytes(at, &[0xcc, 0xb8, 3, 0, 0, 0, 0xc3]);
+            let child = tracee(|| assert_eq!(call_code(at), 3));
+            request(PTRACE_CONT, child.pid, 0, 0).is(0);
+            assert_eq!(child.wait().stopped(), Some(SIGTRAP));
+            assert_eq!(registers_of(child.pid).rip as usize, at + 1);
+            request(PTRACE_CONT, child.pid, 0, 0).is(0);
+            child.ok();
+        }
+    ),
     case!("ptrace", "register_sets", || {
         let child = tracee(|| ());
         let mut regs: user_regs_struct = zeroed();
-        let mut iov = [(&raw mut regs).expose_provenance(), size_of::<user_regs_struct>()];
+        let mut iov = [
+            (&raw mut regs).expose_provenance(),
+            size_of::<user_regs_struct>(),
+        ];
         request(PTRACE_GETREGSET, child.pid, 1, iov.as_mut_ptr().raw()).is(0);
-        assert_eq!(std::hint::black_box(&mut iov)[1], size_of::<user_regs_struct>());
-        assert_eq!(std::hint::black_box(&mut regs).rip, registers_of(child.pid).rip);
+        assert_eq!(
+            std::hint::black_box(&mut iov)[1],
+            size_of::<user_regs_struct>()
+        );
+        assert_eq!(
+            std::hint::black_box(&mut regs).rip,
+            registers_of(child.pid).rip
+        );
         let mut fp = [0u8; 512];
         request(PTRACE_GETFPREGS, child.pid, 0, fp.as_mut_ptr().raw()).is(0);
-        assert_eq!(from_bytes::<u16>(std::hint::black_box(&mut fp)) & 0x3f, 0x3f);
+        assert_eq!(from_bytes::<u16>(std::hint::black_box(&fp)) & 0x3f, 0x3f);
         request(PTRACE_GETREGSET, child.pid, 9999, iov.as_mut_ptr().raw()).err(EINVAL);
         request(PTRACE_KILL, child.pid, 0, 0).is(0);
         child.dies(SIGKILL);
@@ -167,13 +190,27 @@ pub static CASES: &[Case] = &[
     }),
     case!("ptrace", "fork_event_attaches_the_child", || {
         let child = tracee(|| fork(|| ()).ok());
-        options(child, PTRACE_O_TRACEFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEVFORK);
+        options(
+            child,
+            PTRACE_O_TRACEFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEVFORK,
+        );
         request(PTRACE_CONT, child.pid, 0, 0).is(0);
         let event = child.wait().0 >> 16;
-        assert!([PTRACE_EVENT_FORK, PTRACE_EVENT_CLONE].contains(&event), "{event}");
+        assert!(
+            [PTRACE_EVENT_FORK, PTRACE_EVENT_CLONE].contains(&event),
+            "{event}"
+        );
         let mut new = 0u64;
-        request(PTRACE_GETEVENTMSG, child.pid, 0, (&raw mut new).expose_provenance()).is(0);
-        let grand = Child { pid: *std::hint::black_box(&mut new) as i32 };
+        request(
+            PTRACE_GETEVENTMSG,
+            child.pid,
+            0,
+            (&raw mut new).expose_provenance(),
+        )
+        .is(0);
+        let grand = Child {
+            pid: *std::hint::black_box(&mut new) as i32,
+        };
         assert_eq!(grand.wait_for(__WALL).stopped(), Some(SIGSTOP));
         request(PTRACE_CONT, grand.pid, 0, 0).is(0);
         request(PTRACE_CONT, child.pid, 0, 0).is(0);
@@ -191,7 +228,13 @@ pub static CASES: &[Case] = &[
         request(PTRACE_CONT, child.pid, 0, 0).is(0);
         assert_eq!(child.wait().0 >> 16, PTRACE_EVENT_EXIT);
         let mut code = 0u64;
-        request(PTRACE_GETEVENTMSG, child.pid, 0, (&raw mut code).expose_provenance()).is(0);
+        request(
+            PTRACE_GETEVENTMSG,
+            child.pid,
+            0,
+            (&raw mut code).expose_provenance(),
+        )
+        .is(0);
         assert_eq!(*std::hint::black_box(&mut code), 5 << 8);
         request(PTRACE_CONT, child.pid, 0, 0).is(0);
         child.exits(5);
@@ -261,7 +304,7 @@ pub static CASES: &[Case] = &[
         as_nobody(|| request(PTRACE_ATTACH, 1, 0, 0).err(EPERM));
     }),
     case!("ptrace", "syscall_information", || {
-        let child = tracee(|| drop(sc!(getpriority, 0, 0).ok()));
+        let child = tracee(|| ignore(sc!(getpriority, 0, 0).ok()));
         options(child, PTRACE_O_TRACESYSGOOD);
         let mut regs = next_syscall(child);
         while regs.orig_rax as i64 != SYS_getpriority {
@@ -270,7 +313,9 @@ pub static CASES: &[Case] = &[
         }
         let mut info = [0u64; 11];
         let at = info.as_mut_ptr().raw();
-        let n = request(PTRACE_GET_SYSCALL_INFO, child.pid, 88, at).skip_on(&[EIO]).ok();
+        let n = request(PTRACE_GET_SYSCALL_INFO, child.pid, 88, at)
+            .skip_on(&[EIO])
+            .ok();
         assert!(n >= 80, "{n}");
         let info = std::hint::black_box(&mut info);
         assert_eq!((info[0] as u8, info[3] as i64), (1, SYS_getpriority));

@@ -114,14 +114,18 @@ static CASES: &[Case] = &[
         write_all(m, b"a\x16\x04b\n");
         assert_eq!(read_some(s, 64), b"a\x04b\n");
     }),
-    case!("write", "newline_is_sent_as_carriage_return_newline", || {
-        let (m, s) = pty();
-        write_all(s, b"a\nb");
-        assert_eq!(output(m), b"a\r\nb");
-        change(s, |t| t.c_oflag &= !OPOST);
-        write_all(s, b"a\nb");
-        assert_eq!(output(m), b"a\nb");
-    }),
+    case!(
+        "write",
+        "newline_is_sent_as_carriage_return_newline",
+        || {
+            let (m, s) = pty();
+            write_all(s, b"a\nb");
+            assert_eq!(output(m), b"a\r\nb");
+            change(s, |t| t.c_oflag &= !OPOST);
+            write_all(s, b"a\nb");
+            assert_eq!(output(m), b"a\nb");
+        }
+    ),
     case!("write", "input_is_echoed", || {
         let (m, s) = pty();
         write_all(m, b"hi\n");
@@ -192,21 +196,25 @@ static CASES: &[Case] = &[
         sc!(ioctl, m, TIOCSWINSZ, [24u16, 80, 0, 0]).is(0);
         child.ok();
     }),
-    case!("ioctl setsid", "opening_makes_it_the_controlling_terminal", || {
-        let (_m, name) = master();
-        session(&name, |s| {
-            let mut sid = 0i32;
-            sc!(ioctl, s, TIOCGSID, &raw mut sid).is(0);
-            assert_eq!(sid, getpid());
-            let tty = open("/dev/tty", O_RDWR);
-            write_all(tty, b"x");
-            // Giving it up hangs up the foreground group.
-            set_disposition(SIGHUP, SIG_IGN);
-            sc!(ioctl, s, TIOCNOTTY, 0).is(0);
-            sc!(openat, AT_FDCWD, c"/dev/tty", O_RDWR, 0).err(ENXIO);
-        })
-        .ok();
-    }),
+    case!(
+        "ioctl setsid",
+        "opening_makes_it_the_controlling_terminal",
+        || {
+            let (_m, name) = master();
+            session(&name, |s| {
+                let mut sid = 0i32;
+                sc!(ioctl, s, TIOCGSID, &raw mut sid).is(0);
+                assert_eq!(sid, getpid());
+                let tty = open("/dev/tty", O_RDWR);
+                write_all(tty, b"x");
+                // Giving it up hangs up the foreground group.
+                set_disposition(SIGHUP, SIG_IGN);
+                sc!(ioctl, s, TIOCNOTTY, 0).is(0);
+                sc!(openat, AT_FDCWD, c"/dev/tty", O_RDWR, 0).err(ENXIO);
+            })
+            .ok();
+        }
+    ),
     case!("ioctl setsid", "noctty_and_tiocsctty", || {
         let (_m, name) = master();
         fork(|| {
@@ -270,19 +278,23 @@ static CASES: &[Case] = &[
         })
         .ok();
     }),
-    case!("read", "background_read_with_ignored_sigttin_is_eio", || {
-        let (_m, name) = master();
-        session(&name, |s| {
-            let job = fork(|| {
-                sc!(setpgid, 0, 0).is(0);
-                set_disposition(SIGTTIN, SIG_IGN);
-                let mut b = [0u8; 1];
-                sc!(read, s, &mut b, 1).err(EIO);
-            });
-            job.ok();
-        })
-        .ok();
-    }),
+    case!(
+        "read",
+        "background_read_with_ignored_sigttin_is_eio",
+        || {
+            let (_m, name) = master();
+            session(&name, |s| {
+                let job = fork(|| {
+                    sc!(setpgid, 0, 0).is(0);
+                    set_disposition(SIGTTIN, SIG_IGN);
+                    let mut b = [0u8; 1];
+                    sc!(read, s, &mut b, 1).err(EIO);
+                });
+                job.ok();
+            })
+            .ok();
+        }
+    ),
     case!("write", "background_write_stops_only_with_tostop", || {
         let (_m, name) = master();
         session(&name, |s| {
@@ -326,24 +338,28 @@ static CASES: &[Case] = &[
         sc!(read, m, &mut b, 4).err(EIO);
         assert_eq!(poll_one(m, POLLIN, 0) & POLLHUP, POLLHUP);
     }),
-    case!("ioctl", "end_of_the_session_leader_hangs_up_the_foreground", || {
-        let (_m, name) = master();
-        let (r, w) = pipe();
-        let child = session(&name, |_s| {
-            let ready = Gate::new();
-            let _job = fork(|| {
-                let _ = sc!(prctl, PR_SET_PDEATHSIG, 0);
-                on_signal(SIGHUP, 0);
-                ready.open();
-                eventually("SIGHUP", || hits(SIGHUP) >= 1);
-                write_all(w, b"hup");
+    case!(
+        "ioctl",
+        "end_of_the_session_leader_hangs_up_the_foreground",
+        || {
+            let (_m, name) = master();
+            let (r, w) = pipe();
+            let child = session(&name, |_s| {
+                let ready = Gate::new();
+                let _job = fork(|| {
+                    let _ = sc!(prctl, PR_SET_PDEATHSIG, 0);
+                    on_signal(SIGHUP, 0);
+                    ready.open();
+                    eventually("SIGHUP", || hits(SIGHUP) >= 1);
+                    write_all(w, b"hup");
+                });
+                ready.wait();
             });
-            ready.wait();
-        });
-        child.ok();
-        close(w);
-        assert_eq!(read_some(r, 8), b"hup");
-    }),
+            child.ok();
+            close(w);
+            assert_eq!(read_some(r, 8), b"hup");
+        }
+    ),
     case!("ioctl", "input_and_output_queue_sizes", || {
         let (m, s) = pty();
         write_all(m, b"abc\n");

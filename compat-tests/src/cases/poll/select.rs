@@ -11,7 +11,9 @@ fn set_of(fds: &[i32]) -> [u64; 16] {
 }
 
 fn fds(set: &[u64; 16]) -> Vec<i32> {
-    (0..1024).filter(|fd| set[*fd as usize / 64] & 1 << (fd % 64) != 0).collect()
+    (0..1024)
+        .filter(|fd| set[*fd as usize / 64] & 1 << (fd % 64) != 0)
+        .collect()
 }
 
 pub static CASES: &[Case] = &[
@@ -22,7 +24,11 @@ pub static CASES: &[Case] = &[
     case!("poll", "counts_ready_descriptors", || {
         let (r, w) = pipe();
         write_all(w, b"x");
-        let p = |fd, events| pollfd { fd, events, revents: 77 };
+        let p = |fd, events| pollfd {
+            fd,
+            events,
+            revents: 77,
+        };
         let mut v = [p(r, POLLIN), p(w, POLLOUT), p(-1, POLLIN), p(99, POLLIN)];
         sc!(poll, &mut v, 4, 0).is(3);
         assert_eq!(v.map(|x| x.revents), [POLLIN, POLLOUT, 0, POLLNVAL]);
@@ -32,18 +38,30 @@ pub static CASES: &[Case] = &[
         assert!(took >= 30 * MS);
     }),
     case!("poll", "regular_files_are_always_ready", || {
-        assert_eq!(poll_one(file("f", b""), POLLIN | POLLOUT, -1), POLLIN | POLLOUT);
+        assert_eq!(
+            poll_one(file("f", b""), POLLIN | POLLOUT, -1),
+            POLLIN | POLLOUT
+        );
     }),
-    case!("poll", "bad_array_is_efault", || sc!(poll, BAD, 1, 0).err(EFAULT)),
-    case!("poll setrlimit", "more_than_rlimit_nofile_is_einval", || {
-        sc!(setrlimit, RLIMIT_NOFILE, [10u64, 10]).is(0);
-        sc!(poll, vec![[0u64; 1]; 11], 11, 0).err(EINVAL);
-    }),
+    case!("poll", "bad_array_is_efault", || sc!(poll, BAD, 1, 0)
+        .err(EFAULT)),
+    case!(
+        "poll setrlimit",
+        "more_than_rlimit_nofile_is_einval",
+        || {
+            sc!(setrlimit, RLIMIT_NOFILE, [10u64, 10]).is(0);
+            sc!(poll, vec![[0u64; 1]; 11], 11, 0).err(EINVAL);
+        }
+    ),
     case!("poll", "signal_is_eintr_even_with_restart", || {
         let (r, _w) = pipe();
         let child = fork(|| {
             on_signal(SIGUSR1, SA_RESTART);
-            let mut p = [pollfd { fd: r, events: POLLIN, revents: 0 }];
+            let mut p = [pollfd {
+                fd: r,
+                events: POLLIN,
+                revents: 0,
+            }];
             sc!(poll, &mut p, 1, -1).err(EINTR);
         });
         wait_asleep(child.pid);
@@ -71,7 +89,11 @@ pub static CASES: &[Case] = &[
     case!("ppoll", "timeout_is_written_back", || {
         let (r, w) = pipe();
         write_all(w, b"x");
-        let mut p = [pollfd { fd: r, events: POLLIN, revents: 0 }];
+        let mut p = [pollfd {
+            fd: r,
+            events: POLLIN,
+            revents: 0,
+        }];
         let mut ts = timespec(10, 0);
         sc!(ppoll, &mut p, 1, &raw mut ts, 0, 8).is(1);
         assert!(ts.tv_sec == 9 || ts.tv_sec == 10 && ts.tv_nsec == 0);
