@@ -104,6 +104,7 @@ fn run_init(thread: &Arc<Thread>, user: &mut UserContext) {
 
 /// Kernel threads that run for as long as the machine does.
 fn housekeeping() {
+    sched::spawn_kthread("rcu", || keel_hal::sync::rcu::run_worker());
     sched::spawn_kthread("load", || {
         loop {
             crate::time::sleep_ns(sched::load::PERIOD_SECS * crate::time::NSEC_PER_SEC);

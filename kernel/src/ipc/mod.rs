@@ -1,12 +1,15 @@
 //! How processes talk and wait for each other, apart from signals and sockets.
 //!
-//! [`pipe`], [`futex`], [`pidfd`], [`inotify`], [`timerfd`].
+//! [`pipe`], [`futex`], [`pidfd`], [`poll`], [`epoll`], [`eventfd`], [`timerfd`], [`signalfd`], [`inotify`].
 
+pub mod epoll;
+pub mod eventfd;
 pub mod futex;
 pub mod inotify;
 pub mod pidfd;
 pub mod pipe;
 pub mod poll;
+pub mod signalfd;
 pub mod timerfd;
 
 /// Sets up what needs it.

@@ -280,14 +280,13 @@ impl AddressSpace {
             }
             let mut cursor = self.table.cursor(start, end);
             while let Some(va) = cursor.next_mapped() {
+                // The object's lock is taken outside the page table's: fault-around nests them the other way.
+                cursor.unlock();
                 let pgoff = vma.pgoff_at(va);
                 let mut own = None;
                 object.pages_nearby(pgoff, 1, &mut |_, frame| own = Some(frame));
-                let is_object_page = match (cursor.query(), own) {
-                    (Some(mapping), Some(own)) => mapping.frame.same(&own),
-                    _ => false,
-                };
-                if is_object_page {
+                let mapped = cursor.query();
+                if own.zip(mapped).is_some_and(|(own, mapping)| mapping.frame.same(&own)) {
                     cursor.unmap();
                 }
                 if !cursor.next() {
@@ -295,6 +294,16 @@ impl AddressSpace {
                 }
             }
         }
+    }
+
+    /// Whether a shared mapping of the object may be written here.
+    pub(super) fn maps_shared_writable(&self, registry: &MmapRegistry) -> bool {
+        let state = self.state.read();
+        state.vmas.iter().any(|vma| {
+            vma.shared()
+                && !vma.flags.contains(VmFlags::NO_MAYWRITE)
+                && shown_at(vma, registry, 0, u64::MAX).is_some()
+        })
     }
 
     /// Makes the object's page read-only here; true if it was writable.

@@ -70,6 +70,11 @@ impl MmapRegistry {
         self.users().iter().fold(false, |was, mm| mm.write_protect_object_page(self, pgoff) | was)
     }
 
+    /// Whether a shared mapping of it may be written (memfd seals).
+    pub fn has_shared_writable(&self) -> bool {
+        self.users().iter().any(|mm| mm.maps_shared_writable(self))
+    }
+
     fn users(&self) -> Vec<Arc<AddressSpace>> {
         let list = self.list.lock();
         if list.is_empty() {

@@ -5,6 +5,7 @@
 //! absent answer with the row's errno.
 
 mod cred;
+mod event;
 mod ipc;
 mod memory;
 pub mod poll;
@@ -17,6 +18,7 @@ pub mod time;
 pub mod trace;
 
 pub use cred::*;
+pub use event::*;
 pub use ipc::*;
 pub use memory::*;
 pub use poll::*;
