@@ -113,8 +113,15 @@ fn place(layout: &Layout) -> Place {
 
 fn large_place(layout: &Layout) -> Place {
     let size = layout.size().max(layout.align());
-    let order = size.div_ceil(PAGE_SIZE).next_power_of_two().trailing_zeros();
-    if order <= MAX_ORDER { Place::Large(order) } else { Place::Impossible }
+    let order = size
+        .div_ceil(PAGE_SIZE)
+        .next_power_of_two()
+        .trailing_zeros();
+    if order <= MAX_ORDER {
+        Place::Large(order)
+    } else {
+        Place::Impossible
+    }
 }
 
 /// Objects that a magazine of `class` holds at most; half of it moves at a time.
@@ -163,7 +170,10 @@ fn with_magazine<R>(class: usize, f: impl FnOnce(&mut Magazine) -> R) -> Option<
 
 #[cold]
 fn make_magazines() -> *mut Magazines {
-    let order = size_of::<Magazines>().div_ceil(PAGE_SIZE).next_power_of_two().trailing_zeros();
+    let order = size_of::<Magazines>()
+        .div_ceil(PAGE_SIZE)
+        .next_power_of_two()
+        .trailing_zeros();
     let Some(pfn) = frame::alloc_block(order, AllocFlags::ZERO) else {
         return ptr::null_mut();
     };
@@ -180,8 +190,12 @@ struct Slabs {
     count: usize,
 }
 
-static SLABS: [IrqLock<Slabs>; COUNT] =
-    [const { IrqLock::new(Slabs { head: NONE, count: 0 }) }; COUNT];
+static SLABS: [IrqLock<Slabs>; COUNT] = [const {
+    IrqLock::new(Slabs {
+        head: NONE,
+        count: 0,
+    })
+}; COUNT];
 
 impl Slabs {
     fn link(&mut self, pfn: usize) {
@@ -189,7 +203,9 @@ impl Slabs {
         slab.prev.store(NONE, Ordering::Relaxed);
         slab.next.store(self.head, Ordering::Relaxed);
         if self.head != NONE {
-            meta(self.head as usize).prev.store(pfn as u32, Ordering::Relaxed);
+            meta(self.head as usize)
+                .prev
+                .store(pfn as u32, Ordering::Relaxed);
         }
         self.head = pfn as u32;
         self.count += 1;
@@ -197,7 +213,10 @@ impl Slabs {
 
     fn unlink(&mut self, pfn: usize) {
         let slab = meta(pfn);
-        let (prev, next) = (slab.prev.load(Ordering::Relaxed), slab.next.load(Ordering::Relaxed));
+        let (prev, next) = (
+            slab.prev.load(Ordering::Relaxed),
+            slab.next.load(Ordering::Relaxed),
+        );
         if prev == NONE {
             self.head = next;
         } else {
@@ -244,7 +263,8 @@ impl Slabs {
         // SAFETY: a slab on the list has a free object, whose first word links to the next.
         let next = unsafe { object.read() };
         slab.private.store(next as u64, Ordering::Relaxed);
-        slab.count.store(slab.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        slab.count
+            .store(slab.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         if next == 0 {
             self.unlink(pfn);
         }
@@ -286,7 +306,9 @@ fn alloc_small(class: usize) -> *mut u8 {
         if magazine.len == 0 {
             let mut slabs = SLABS[class].lock();
             while magazine.len < capacity(class) / 2 {
-                let Some(object) = slabs.take(class) else { break };
+                let Some(object) = slabs.take(class) else {
+                    break;
+                };
                 magazine.objects[magazine.len] = object;
                 magazine.len += 1;
             }

@@ -30,21 +30,31 @@ const TRIES: usize = 10;
 fn hardware_word() -> Option<u64> {
     let has_rdseed = cpu::cpuid(7, 0)[1] & (1 << 18) != 0;
     let has_rdrand = cpu::cpuid(1, 0)[2] & (1 << 30) != 0;
-    let seeded = has_rdseed.then(|| (0..TRIES).find_map(|_| rdseed())).flatten();
-    seeded.or_else(|| has_rdrand.then(|| (0..TRIES).find_map(|_| rdrand())).flatten())
+    let seeded = has_rdseed
+        .then(|| (0..TRIES).find_map(|_| rdseed()))
+        .flatten();
+    seeded.or_else(|| {
+        has_rdrand
+            .then(|| (0..TRIES).find_map(|_| rdrand()))
+            .flatten()
+    })
 }
 
 fn rdseed() -> Option<u64> {
     let (word, ok): (u64, u8);
     // SAFETY: the CPU has the instruction; it only writes its operand and flags.
-    unsafe { asm!("rdseed {}", "setc {}", out(reg) word, out(reg_byte) ok, options(nostack, nomem)) };
+    unsafe {
+        asm!("rdseed {}", "setc {}", out(reg) word, out(reg_byte) ok, options(nostack, nomem))
+    };
     (ok != 0).then_some(word)
 }
 
 fn rdrand() -> Option<u64> {
     let (word, ok): (u64, u8);
     // SAFETY: the CPU has the instruction; it only writes its operand and flags.
-    unsafe { asm!("rdrand {}", "setc {}", out(reg) word, out(reg_byte) ok, options(nostack, nomem)) };
+    unsafe {
+        asm!("rdrand {}", "setc {}", out(reg) word, out(reg_byte) ok, options(nostack, nomem))
+    };
     (ok != 0).then_some(word)
 }
 

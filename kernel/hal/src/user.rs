@@ -19,6 +19,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::{PAGE_SIZE, TASK_SIZE_MAX, is_user_range};
 use crate::cpu;
+use crate::frame::bytes;
 
 /// The user address is bad: the caller answers EFAULT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +36,20 @@ pub enum CStrEnd {
 
 /// Copies `dst.len()` bytes from user address `src`. After a fault `dst` has been written in part.
 pub fn read(src: usize, dst: &mut [u8]) -> Result<(), Fault> {
-    if read_partial(src, dst) == dst.len() { Ok(()) } else { Err(Fault) }
+    if read_partial(src, dst) == dst.len() {
+        Ok(())
+    } else {
+        Err(Fault)
+    }
 }
 
 /// Copies `src` to user address `dst`. After a fault a part has been written.
 pub fn write(dst: usize, src: &[u8]) -> Result<(), Fault> {
-    if write_partial(dst, src) == src.len() { Ok(()) } else { Err(Fault) }
+    if write_partial(dst, src) == src.len() {
+        Ok(())
+    } else {
+        Err(Fault)
+    }
 }
 
 /// Copies as much as possible from user address `src`; returns how many bytes.
@@ -198,7 +207,9 @@ pub fn fetch_update_u32(
 ) -> Result<Result<u32, u32>, Fault> {
     let mut value = load_u32(addr)?;
     loop {
-        let Some(new) = f(value) else { return Ok(Err(value)) };
+        let Some(new) = f(value) else {
+            return Ok(Err(value));
+        };
         let seen = cmpxchg_u32(addr, value, new)?;
         if seen == value {
             return Ok(Ok(value));
@@ -248,7 +259,11 @@ fn clamp(addr: usize, len: usize) -> usize {
 
 /// Checks the address of an aligned 32-bit word.
 fn word(addr: usize) -> Result<usize, Fault> {
-    if addr.is_multiple_of(4) && is_user_range(addr, 4) { Ok(addr) } else { Err(Fault) }
+    if addr.is_multiple_of(4) && is_user_range(addr, 4) {
+        Ok(addr)
+    } else {
+        Err(Fault)
+    }
 }
 
 /// Copies with the exception table's help; returns how many bytes are left.
@@ -257,6 +272,12 @@ fn word(addr: usize) -> Result<usize, Fault> {
 /// One side is a user range, the other kernel memory that the caller may access for `len` bytes.
 #[inline(never)]
 unsafe fn raw_copy(dst: usize, src: usize, len: usize) -> usize {
+    let (mut dst, mut src, mut len) = (dst, src, len);
+    if bytes::by_loop(len) {
+        let tail = len % bytes::BLOCK;
+        // SAFETY: as the caller promises.
+        len = unsafe { raw_copy_blocks(&mut dst, &mut src, len - tail) } + tail;
+    }
     let left;
     // SAFETY: as the caller promises; a fault on the user side goes to a fix-up. The fix-up of the
     // words goes on with the bytes, to find the exact place.
@@ -279,6 +300,54 @@ unsafe fn raw_copy(dst: usize, src: usize, len: usize) -> usize {
             inout("rdi") dst => _,
             inout("rsi") src => _,
             options(nostack, preserves_flags)
+        );
+    }
+    left
+}
+
+/// Copies `len` bytes, a positive multiple of [`bytes::BLOCK`], block by block, up to the first that
+/// faults; moves the addresses on and returns how many bytes are left. A block may be half copied.
+///
+/// # Safety
+/// As for [`raw_copy`].
+unsafe fn raw_copy_blocks(dst: &mut usize, src: &mut usize, len: usize) -> usize {
+    let left;
+    // SAFETY: as the caller promises; a fault on the user side goes to the end of the loop.
+    unsafe {
+        asm!(
+            "20: mov rax, [rsi]",
+            "21: mov rdx, [rsi + 8]",
+            "22: mov r8, [rsi + 16]",
+            "23: mov r9, [rsi + 24]",
+            "24: mov [rdi], rax",
+            "25: mov [rdi + 8], rdx",
+            "26: mov [rdi + 16], r8",
+            "27: mov [rdi + 24], r9",
+            "28: mov rax, [rsi + 32]",
+            "29: mov rdx, [rsi + 40]",
+            "30: mov r8, [rsi + 48]",
+            "31: mov r9, [rsi + 56]",
+            "32: mov [rdi + 32], rax",
+            "33: mov [rdi + 40], rdx",
+            "34: mov [rdi + 48], r8",
+            "35: mov [rdi + 56], r9",
+            "add rsi, 64",
+            "add rdi, 64",
+            "sub rcx, 64",
+            "jnz 20b",
+            "36:",
+            ".pushsection __ex_table, \"a\"",
+            ".quad 20b, 36b, 21b, 36b, 22b, 36b, 23b, 36b, 24b, 36b, 25b, 36b, 26b, 36b, 27b, 36b",
+            ".quad 28b, 36b, 29b, 36b, 30b, 36b, 31b, 36b, 32b, 36b, 33b, 36b, 34b, 36b, 35b, 36b",
+            ".popsection",
+            inout("rcx") len => left,
+            inout("rdi") *dst,
+            inout("rsi") *src,
+            out("rax") _,
+            out("rdx") _,
+            out("r8") _,
+            out("r9") _,
+            options(nostack)
         );
     }
     left
@@ -365,8 +434,9 @@ pub(crate) fn fixup(rip: usize) -> Option<usize> {
     let start = &raw const __start___ex_table;
     let bytes = (&raw const __stop___ex_table).addr() - start.addr();
     // SAFETY: the linker puts the whole table between the two symbols; it is constant.
-    let table = unsafe {
-        core::slice::from_raw_parts(start, bytes / size_of::<ExceptionEntry>())
-    };
-    table.iter().find(|entry| entry.at == rip as u64).map(|entry| entry.resume as usize)
+    let table = unsafe { core::slice::from_raw_parts(start, bytes / size_of::<ExceptionEntry>()) };
+    table
+        .iter()
+        .find(|entry| entry.at == rip as u64)
+        .map(|entry| entry.resume as usize)
 }

@@ -11,26 +11,18 @@ use keel_hal::{early_println, task, time, user};
 
 /// Prints all figures.
 pub fn run() {
-    each("frame alloc+free", 20_000, || drop(Frame::alloc(AllocFlags::empty())));
-    each("frame alloc zeroed+free", 5_000, || drop(Frame::alloc(AllocFlags::ZERO)));
-    each("heap 64 bytes alloc+free", 50_000, || drop(core::hint::black_box(Box::new([0_u8; 64]))));
-    each("heap 8 KiB alloc+free", 10_000, || drop(alloc::vec::Vec::<u8>::with_capacity(8192)));
-    use keel_hal::frame::bytes::exp;
-    let buf: alloc::vec::Vec<u64> = alloc::vec![0;2048]; let p=(buf.as_ptr() as usize+4095)&!4095; let q=p+4096;
-    each("x zero unrolled", 5000, || exp::zero_unrolled(p));
-    each("x zero rep stosq", 5000, || exp::zero_rep(p));
-    each("x zero rep stosb", 5000, || exp::zero_repb(p));
-    each("x copy unrolled", 5000, || exp::copy_unrolled(p,q));
-    each("x copy rep movsq", 5000, || exp::copy_rep(p,q));
-    each("x pushf", 50000, || exp::pushf());
-    each("x clisti", 50000, || exp::clisti());
-    each("x gsload", 50000, || exp::gsload());
-    each("x stacclac", 50000, || exp::stac());
-    each("x lockadd", 50000, || exp::lockadd(p));
-    each("x invlpg", 50000, || exp::invlpg(p));
-    each("x cr3", 5000, || exp::cr3());
-    each("x rdtsc", 50000, || exp::rdtsc());
-    each("x id", 50000, || exp::id());
+    each("frame alloc+free", 20_000, || {
+        drop(Frame::alloc(AllocFlags::empty()))
+    });
+    each("frame alloc zeroed+free", 5_000, || {
+        drop(Frame::alloc(AllocFlags::ZERO))
+    });
+    each("heap 64 bytes alloc+free", 50_000, || {
+        drop(core::hint::black_box(Box::new([0_u8; 64])))
+    });
+    each("heap 8 KiB alloc+free", 10_000, || {
+        drop(alloc::vec::Vec::<u8>::with_capacity(8192))
+    });
     let spin = SpinLock::new(());
     each("spin lock+unlock", 100_000, || drop(spin.lock()));
     let mutex = Mutex::new(());
@@ -58,10 +50,18 @@ pub fn run() {
     task::current().set_page_table(Some(Arc::clone(&space)));
     space.protect_range(0, usize::MAX, &mut |_, _| read_write);
     let mut page = alloc::vec![0; PAGE_SIZE];
-    each("user read 8 bytes", 50_000, || drop(user::read(0x1000_0000, &mut page[..8])));
-    each("user read 100 bytes", 50_000, || drop(user::read(0x1000_0000, &mut page[..100])));
-    each("user read a page", 5_000, || drop(user::read(0x1000_0000, &mut page)));
-    each("user write a page", 5_000, || drop(user::write(0x1000_0000, &page)));
+    each("user read 8 bytes", 50_000, || {
+        drop(user::read(0x1000_0000, &mut page[..8]))
+    });
+    each("user read 100 bytes", 50_000, || {
+        drop(user::read(0x1000_0000, &mut page[..100]))
+    });
+    each("user read a page", 5_000, || {
+        drop(user::read(0x1000_0000, &mut page))
+    });
+    each("user write a page", 5_000, || {
+        drop(user::write(0x1000_0000, &page))
+    });
     task::current().set_page_table(None);
     each("memcpy of a page by compiler-builtins", 5_000, || {
         core::hint::black_box(&mut page).copy_within(1..PAGE_SIZE, 0);

@@ -326,12 +326,13 @@ fn system_calls(t: &mut Runner) {
 fn interrupts(t: &mut Runner) {
     // jmp self
     static STATE: AtomicUsize = AtomicUsize::new(0);
-    let slot = Slot::new();
-    let s = Arc::clone(&slot);
-    spawn("spinner", move || {
+    // The scheduler has no tick, so this task must be asleep when the spinner begins to spin, and be woken.
+    let started = Arc::new(Completion::new());
+    let s = Arc::clone(&started);
+    let spinner = spawn("spinner", move || {
         let (table, mut c) = program(&[0xeb, 0xfe]);
         task::current().set_page_table(Some(table));
-        s.set(Arc::clone(&task::current()));
+        s.complete();
         loop {
             match c.run() {
                 UserExit::Interrupt if task::current().interrupted() => break,
@@ -342,7 +343,7 @@ fn interrupts(t: &mut Runner) {
         STATE.fetch_add(1, Ordering::SeqCst);
         task::current().set_page_table(None);
     });
-    let spinner = slot.wait();
+    started.wait();
     sleep(20 * MS);
     let before = STATE.load(Ordering::SeqCst);
     spinner.interrupt();

@@ -68,7 +68,9 @@ impl Hooks for Fifo {
         arm(&timers);
         drop(timers);
         task::schedule();
-        TIMERS.lock().retain(|(_, task)| !Arc::ptr_eq(task, &current));
+        TIMERS
+            .lock()
+            .retain(|(_, task)| !Arc::ptr_eq(task, &current));
     }
 
     fn fatal(&self, _message: &str) {}

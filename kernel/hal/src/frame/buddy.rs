@@ -17,8 +17,11 @@ pub(super) struct Buddy {
     free: usize,
 }
 
-pub(super) static BUDDY: IrqLock<Buddy> =
-    IrqLock::new(Buddy { heads: [NONE; ORDERS], blocks: [0; ORDERS], free: 0 });
+pub(super) static BUDDY: IrqLock<Buddy> = IrqLock::new(Buddy {
+    heads: [NONE; ORDERS],
+    blocks: [0; ORDERS],
+    free: 0,
+});
 
 /// A copy of `Buddy::free` that is read without the lock.
 static FREE: AtomicUsize = AtomicUsize::new(0);
@@ -94,7 +97,9 @@ impl Buddy {
         entry.prev.store(NONE, Ordering::Relaxed);
         entry.next.store(first, Ordering::Relaxed);
         if first != NONE {
-            meta(first as usize).prev.store(pfn as u32, Ordering::Relaxed);
+            meta(first as usize)
+                .prev
+                .store(pfn as u32, Ordering::Relaxed);
         }
         self.heads[order] = pfn as u32;
         self.blocks[order] += 1;

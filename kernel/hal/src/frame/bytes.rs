@@ -1,11 +1,35 @@
 //! Moving and filling bytes by assembly.
 //!
 //! Frames may be written by user programs on other CPUs and by devices at any time, which plain Rust
-//! copies may not tolerate; string instructions in assembly do. Counts are in bytes.
+//! copies may not tolerate; moves in assembly do. Counts are in bytes.
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::addr::PAGE_SIZE;
+use crate::cpu;
+
+/// Whether string instructions are slower than loops: so on the interpreting emulator of QEMU (TCG),
+/// which takes them apart into single moves. Set once by [`init`].
+static SLOW_STRINGS: AtomicBool = AtomicBool::new(false);
+
+/// Bytes that one round of the loops moves.
+pub(crate) const BLOCK: usize = 64;
+
+/// Finds out how to move bytes on this machine.
+pub(crate) fn init() {
+    let under_hypervisor = cpu::cpuid(1, 0)[2] & (1 << 31) != 0;
+    let [_, b, c, d] = cpu::cpuid(0x4000_0000, 0);
+    let name = [b"TCGT", b"CGTC", b"GTCG"].map(|part| u32::from_le_bytes(*part));
+    let is_tcg = under_hypervisor && [b, c, d] == name;
+    SLOW_STRINGS.store(is_tcg, Ordering::Relaxed);
+}
+
+/// Whether to move `len` bytes by a loop.
+#[inline]
+pub(crate) fn by_loop(len: usize) -> bool {
+    len >= BLOCK && SLOW_STRINGS.load(Ordering::Relaxed)
+}
 
 /// Copies `len` bytes.
 ///
@@ -14,6 +38,12 @@ use crate::addr::PAGE_SIZE;
 /// the destination is alive.
 #[inline]
 pub(crate) unsafe fn copy(dst: usize, src: usize, len: usize) {
+    let (mut dst, mut src, mut len) = (dst, src, len);
+    if by_loop(len) {
+        // SAFETY: as the caller promises: whole blocks first.
+        unsafe { copy_blocks(&mut dst, &mut src, len & !(BLOCK - 1)) };
+        len %= BLOCK;
+    }
     // SAFETY: as the caller promises; DF is clear by the ABI.
     unsafe {
         asm!(
@@ -29,12 +59,60 @@ pub(crate) unsafe fn copy(dst: usize, src: usize, len: usize) {
     }
 }
 
+/// Copies `len` bytes, a positive multiple of [`BLOCK`], and moves both addresses on.
+///
+/// # Safety
+/// As for [`copy`].
+unsafe fn copy_blocks(dst: &mut usize, src: &mut usize, len: usize) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        asm!(
+            "2:",
+            "mov rax, [rsi]",
+            "mov rdx, [rsi + 8]",
+            "mov r8, [rsi + 16]",
+            "mov r9, [rsi + 24]",
+            "mov [rdi], rax",
+            "mov [rdi + 8], rdx",
+            "mov [rdi + 16], r8",
+            "mov [rdi + 24], r9",
+            "mov rax, [rsi + 32]",
+            "mov rdx, [rsi + 40]",
+            "mov r8, [rsi + 48]",
+            "mov r9, [rsi + 56]",
+            "mov [rdi + 32], rax",
+            "mov [rdi + 40], rdx",
+            "mov [rdi + 48], r8",
+            "mov [rdi + 56], r9",
+            "add rsi, 64",
+            "add rdi, 64",
+            "sub rcx, 64",
+            "jnz 2b",
+            inout("rcx") len => _,
+            inout("rdi") *dst,
+            inout("rsi") *src,
+            out("rax") _,
+            out("rdx") _,
+            out("r8") _,
+            out("r9") _,
+            options(nostack)
+        );
+    }
+}
+
 /// Sets `len` bytes to `byte`.
 ///
 /// # Safety
 /// `dst` is writable for `len` bytes; no Rust reference to them is alive.
 #[inline]
 pub(crate) unsafe fn fill(dst: usize, byte: u8, len: usize) {
+    let word = u64::from(byte) * 0x0101_0101_0101_0101;
+    let (mut dst, mut len) = (dst, len);
+    if by_loop(len) {
+        // SAFETY: as the caller promises: whole blocks first.
+        unsafe { fill_blocks(&mut dst, word, len & !(BLOCK - 1)) };
+        len %= BLOCK;
+    }
     // SAFETY: as the caller promises; DF is clear by the ABI.
     unsafe {
         asm!(
@@ -44,20 +122,38 @@ pub(crate) unsafe fn fill(dst: usize, byte: u8, len: usize) {
             tail = in(reg) len & 7,
             inout("rcx") len >> 3 => _,
             inout("rdi") dst => _,
-            in("rax") u64::from(byte) * 0x0101_0101_0101_0101,
+            in("rax") word,
             options(nostack, preserves_flags)
         );
     }
 }
 
-/// Copies one page.
+/// Sets `len` bytes, a positive multiple of [`BLOCK`], and moves the address on.
 ///
 /// # Safety
-/// As for [`copy`] with `len` a page; both page-aligned.
-#[inline]
-pub(crate) unsafe fn copy_page(dst: usize, src: usize) {
-    // SAFETY: passed on.
-    unsafe { copy(dst, src, PAGE_SIZE) }
+/// As for [`fill`].
+unsafe fn fill_blocks(dst: &mut usize, word: u64, len: usize) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        asm!(
+            "2:",
+            "mov [rdi], rax",
+            "mov [rdi + 8], rax",
+            "mov [rdi + 16], rax",
+            "mov [rdi + 24], rax",
+            "mov [rdi + 32], rax",
+            "mov [rdi + 40], rax",
+            "mov [rdi + 48], rax",
+            "mov [rdi + 56], rax",
+            "add rdi, 64",
+            "sub rcx, 64",
+            "jnz 2b",
+            inout("rcx") len => _,
+            inout("rdi") *dst,
+            in("rax") word,
+            options(nostack)
+        );
+    }
 }
 
 /// Fills `pages` pages with zeroes.
@@ -84,27 +180,4 @@ pub(crate) unsafe fn is_zero(src: usize, len: usize) -> bool {
         at += 8;
     }
     true
-}
-pub mod exp {
-    use core::arch::asm;
-    pub fn zero_unrolled(dst: usize) { unsafe { asm!(
-        "2:", "mov [rdi], rax","mov [rdi+8], rax","mov [rdi+16], rax","mov [rdi+24], rax","mov [rdi+32], rax","mov [rdi+40], rax","mov [rdi+48], rax","mov [rdi+56], rax",
-        "add rdi, 64","sub rcx, 64","jnz 2b", inout("rcx") 4096usize=>_, inout("rdi") dst=>_, in("rax") 0usize, options(nostack)); } }
-    pub fn copy_unrolled(dst: usize, src: usize) { unsafe { asm!(
-        "2:",
-        "mov rax,[rsi]","mov rdx,[rsi+8]","mov r8,[rsi+16]","mov r9,[rsi+24]","mov [rdi],rax","mov [rdi+8],rdx","mov [rdi+16],r8","mov [rdi+24],r9",
-        "mov rax,[rsi+32]","mov rdx,[rsi+40]","mov r8,[rsi+48]","mov r9,[rsi+56]","mov [rdi+32],rax","mov [rdi+40],rdx","mov [rdi+48],r8","mov [rdi+56],r9",
-        "add rdi,64","add rsi,64","sub rcx,64","jnz 2b", inout("rcx") 4096usize=>_, inout("rdi") dst=>_, inout("rsi") src=>_, out("rax") _, out("rdx") _, out("r8") _, out("r9") _, options(nostack)); } }
-    pub fn zero_rep(dst: usize) { unsafe { super::fill(dst,0,4096) } }
-    pub fn zero_repb(dst: usize) { unsafe { asm!("rep stosb", inout("rcx") 4096usize=>_, inout("rdi") dst=>_, in("rax") 0usize, options(nostack)); } }
-    pub fn copy_rep(dst: usize, src: usize) { unsafe { super::copy(dst,src,4096) } }
-    pub fn pushf() { unsafe { asm!("pushfq","pop {}", out(reg) _) } }
-    pub fn clisti() { unsafe { asm!("cli","sti") } }
-    pub fn gsload() { unsafe { asm!("mov {0:e}, gs:[0x24]", out(reg) _) } }
-    pub fn stac() { unsafe { asm!("stac","clac") } }
-    pub fn lockadd(p: usize) { unsafe { asm!("lock add qword ptr [{0}], 1", in(reg) p) } }
-    pub fn invlpg(p: usize) { unsafe { asm!("invlpg [{0}]", in(reg) p) } }
-    pub fn cr3() { unsafe { asm!("mov {0}, cr3","mov cr3,{0}", out(reg) _) } }
-    pub fn rdtsc() { unsafe { asm!("rdtsc", out("rax") _, out("rdx") _) } }
-    pub fn id() { core::hint::black_box(crate::cpu::id()); }
 }

@@ -24,9 +24,12 @@ struct Cache {
 // SAFETY: `pfns` is only touched by the CPU that owns the cache, with interrupts off.
 unsafe impl Sync for Cache {}
 
-static CACHES: [Cache; cpu::MAX_CPUS] =
-    [const { Cache { len: AtomicU32::new(0), pfns: UnsafeCell::new([0; CAPACITY]) } };
-        cpu::MAX_CPUS];
+static CACHES: [Cache; cpu::MAX_CPUS] = [const {
+    Cache {
+        len: AtomicU32::new(0),
+        pfns: UnsafeCell::new([0; CAPACITY]),
+    }
+}; cpu::MAX_CPUS];
 
 /// Runs `f` on this CPU's cache and its length, interrupts off.
 fn with_cache<R>(f: impl FnOnce(&mut [u32; CAPACITY], &mut usize) -> R) -> R {
@@ -90,5 +93,8 @@ pub(super) fn drain_local() {
 
 /// Frames in all caches.
 pub(super) fn cached() -> usize {
-    CACHES.iter().map(|cache| cache.len.load(Ordering::Relaxed) as usize).sum()
+    CACHES
+        .iter()
+        .map(|cache| cache.len.load(Ordering::Relaxed) as usize)
+        .sum()
 }

@@ -23,7 +23,10 @@ pub(crate) struct EarlyMemory {
 impl EarlyMemory {
     /// The usable memory of `map` without `reserved`.
     pub(crate) fn new(map: &[MemRegion], reserved: &[Range<u64>]) -> Self {
-        let mut memory = EarlyMemory { ranges: [const { 0..0 }; MAX_RANGES], len: 0 };
+        let mut memory = EarlyMemory {
+            ranges: [const { 0..0 }; MAX_RANGES],
+            len: 0,
+        };
         for region in map.iter().filter(|region| region.kind == MemKind::Usable) {
             let page = PAGE_SIZE as u64;
             let start = (region.start.max(LOW_RESERVED)).div_ceil(page) as usize;
@@ -89,6 +92,9 @@ impl EarlyMemory {
 
     /// What is left, as ranges of frame numbers.
     pub(crate) fn into_free(self) -> impl Iterator<Item = Range<usize>> {
-        self.ranges.into_iter().take(self.len).filter(|range| !range.is_empty())
+        self.ranges
+            .into_iter()
+            .take(self.len)
+            .filter(|range| !range.is_empty())
     }
 }

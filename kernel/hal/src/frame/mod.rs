@@ -11,7 +11,7 @@
 //! entries own such a count as well.
 
 mod buddy;
-pub mod bytes;
+pub(crate) mod bytes;
 mod cache;
 mod contents;
 pub(crate) mod early;
@@ -89,6 +89,7 @@ pub fn drain_caches() {
 /// own page tables, in which the metadata lives. Runs once, on the boot CPU, in the boot tables.
 pub(crate) fn init(map: &[MemRegion], reserved: &[Range<u64>]) {
     user::init();
+    bytes::init();
     let mut early = early::EarlyMemory::new(map, reserved);
     paging::kernel::build(map, &mut early);
     let mut total = 0;
@@ -105,26 +106,16 @@ pub(crate) fn init(map: &[MemRegion], reserved: &[Range<u64>]) {
     LOW_WATERMARK.store((reserve_kib / 4 * 5 / 4).min(total / 8), Ordering::Relaxed);
 }
 
-/// Gives memory that was reserved at start, such as the initrd's, to the allocator. Only whole
-/// frames inside the range are taken.
-///
-/// # Safety
-/// Nothing uses the range any more, and it is memory that `init` was told to reserve.
-pub(crate) unsafe fn release(range: Range<u64>) {
-    let start = range.start.div_ceil(PAGE_SIZE as u64) as usize;
-    let end = (range.end / PAGE_SIZE as u64) as usize;
-    if start < end {
-        BUDDY.lock().add_range(start, end);
-        TOTAL.fetch_add(end - start, Ordering::Relaxed);
-    }
-}
-
 /// Takes a block of 2^`order` frames without making a handle; the head's count is not set.
 pub(crate) fn alloc_block(order: u32, flags: AllocFlags) -> Option<usize> {
     if flags.contains(AllocFlags::USER) && below_watermark(1 << order) {
         return None;
     }
-    let pfn = if order == 0 { cache::alloc()? } else { alloc_large(order, flags)? };
+    let pfn = if order == 0 {
+        cache::alloc()?
+    } else {
+        alloc_large(order, flags)?
+    };
     if flags.contains(AllocFlags::ZERO) {
         // SAFETY: the block was just allocated, nobody else knows it; the direct map covers it.
         unsafe { bytes::zero_pages(PhysAddr::from_pfn(pfn).direct(), 1 << order) };
@@ -150,7 +141,11 @@ fn alloc_large(order: u32, flags: AllocFlags) -> Option<usize> {
 /// # Safety
 /// Nothing refers to the block any more.
 pub(crate) unsafe fn free_block(pfn: usize, order: u32) {
-    if order == 0 { cache::free(pfn) } else { BUDDY.lock().free(pfn, order) }
+    if order == 0 {
+        cache::free(pfn)
+    } else {
+        BUDDY.lock().free(pfn, order)
+    }
 }
 
 /// Whether taking `frames` would go below the reserve. Without the lock: the figure may be a few
@@ -336,6 +331,12 @@ impl Drop for Frame {
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Frame({:#x}, order {}, {} refs)", self.phys().0, self.order(), self.ref_count())
+        write!(
+            f,
+            "Frame({:#x}, order {}, {} refs)",
+            self.phys().0,
+            self.order(),
+            self.ref_count()
+        )
     }
 }

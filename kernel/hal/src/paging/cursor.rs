@@ -119,7 +119,9 @@ impl PageTable {
             split_huge(third, at);
             false
         } else if value == 0 {
-            third.entry(at).store(with_pfn(new.0, USER_TABLE), Ordering::Release);
+            third
+                .entry(at)
+                .store(with_pfn(new.0, USER_TABLE), Ordering::Release);
             true
         } else {
             false
@@ -154,7 +156,10 @@ pub(super) fn split_huge(third: Table, at: usize) {
     loop {
         fill(old);
         let new = with_pfn(leaf.0, USER_TABLE);
-        match third.entry(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
+        match third
+            .entry(at)
+            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+        {
             Ok(_) => break,
             Err(now) => old = now,
         }
@@ -268,9 +273,16 @@ impl Cursor<'_> {
         }
         // The old leaf table must be out of the CPUs' memory before a huge page takes its place.
         self.gather.flush();
-        let new = with_pfn(frame.into_owned(), entry::user_flags(prot) | ACCESSED | LARGE);
+        let new = with_pfn(
+            frame.into_owned(),
+            entry::user_flags(prot) | ACCESSED | LARGE,
+        );
         let old = third.entry(at).swap(new, Ordering::AcqRel);
-        self.held = Some(Held { table: third, base: self.va, huge: true });
+        self.held = Some(Held {
+            table: third,
+            base: self.va,
+            huge: true,
+        });
         if entry::is_huge(old) {
             // SAFETY: nobody has seen the spare table; the old page's own serves the new one.
             unsafe { spare.free() };
@@ -309,7 +321,9 @@ impl Cursor<'_> {
     /// range goes.
     pub fn protect(&mut self, prot: PageProt) {
         self.split_if_partial();
-        let Some((table, at)) = self.mapped() else { return };
+        let Some((table, at)) = self.mapped() else {
+            return;
+        };
         let slot = table.entry(at);
         let old = update(slot, |value| entry::with_prot(value, prot));
         if entry::loses(old, entry::with_prot(old, prot)) {
@@ -323,14 +337,18 @@ impl Cursor<'_> {
     /// Clears the accessed bit; returns whether it was set. TLBs are left alone: at worst an access
     /// goes unnoticed for a while.
     pub fn clear_accessed(&mut self) -> bool {
-        let Some((table, at)) = self.mapped() else { return false };
+        let Some((table, at)) = self.mapped() else {
+            return false;
+        };
         table.entry(at).fetch_and(!ACCESSED, Ordering::AcqRel) & ACCESSED != 0
     }
 
     /// Clears the dirty bit; returns whether it was set. Writes after this, or at the latest after
     /// the lock is released, set it again.
     pub fn clear_dirty(&mut self) -> bool {
-        let Some((table, at)) = self.mapped() else { return false };
+        let Some((table, at)) = self.mapped() else {
+            return false;
+        };
         let dirty = table.entry(at).fetch_and(!DIRTY, Ordering::AcqRel) & DIRTY != 0;
         if dirty {
             self.gather.page(self.va);
@@ -373,8 +391,16 @@ impl Cursor<'_> {
         let slot = self.space.lock_leaf(self.va);
         self.held = match slot {
             Slot::Nothing(_) => None,
-            Slot::Small(table, _) => Some(Held { table, base, huge: false }),
-            Slot::Huge(table, _) => Some(Held { table, base, huge: true }),
+            Slot::Small(table, _) => Some(Held {
+                table,
+                base,
+                huge: false,
+            }),
+            Slot::Huge(table, _) => Some(Held {
+                table,
+                base,
+                huge: true,
+            }),
         };
         slot
     }
@@ -435,10 +461,7 @@ const fn huge_base(va: usize) -> usize {
 }
 
 /// Changes an entry that the hardware may be marking at the same time; returns the old value.
-pub(super) fn update(
-    slot: &core::sync::atomic::AtomicU64,
-    change: impl Fn(u64) -> u64,
-) -> u64 {
+pub(super) fn update(slot: &core::sync::atomic::AtomicU64, change: impl Fn(u64) -> u64) -> u64 {
     let mut old = slot.load(Ordering::Acquire);
     loop {
         match slot.compare_exchange_weak(old, change(old), Ordering::AcqRel, Ordering::Acquire) {

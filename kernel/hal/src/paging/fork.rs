@@ -128,7 +128,10 @@ struct Moved {
 
 impl Moved {
     fn new() -> Self {
-        Moved { entries: alloc::boxed::Box::new([0; ENTRIES]), len: 0 }
+        Moved {
+            entries: alloc::boxed::Box::new([0; ENTRIES]),
+            len: 0,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -229,8 +232,11 @@ fn fork_huge(
 ) -> Result<(), NoMemory> {
     let theirs = child.third_level_or_new(va)?;
     let spare = Table::alloc()?;
-    let value =
-        if cow { write_protect(third, at, va, gather) } else { third.load(at) };
+    let value = if cow {
+        write_protect(third, at, va, gather)
+    } else {
+        third.load(at)
+    };
     theirs.lock();
     let free = theirs
         .entry(at)

@@ -9,8 +9,8 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::entry::{
-    ACCESSED, DIRTY, GLOBAL, KERNEL_TABLE, LARGE, NO_CACHE, NO_EXEC, PRESENT, WRITE,
-    WRITE_THROUGH, is_table, pfn, with_pfn,
+    ACCESSED, DIRTY, GLOBAL, KERNEL_TABLE, LARGE, NO_CACHE, NO_EXEC, PRESENT, WRITE, WRITE_THROUGH,
+    is_table, pfn, with_pfn,
 };
 use super::table::{Table, index, span};
 use super::{NoMemory, tlb};
@@ -86,7 +86,9 @@ impl Builder<'_> {
                 Some(child) => child,
                 None => {
                     let new = take_table(self.early);
-                    table.entry(at).store(with_pfn(new.0, KERNEL_TABLE), Ordering::Relaxed);
+                    table
+                        .entry(at)
+                        .store(with_pfn(new.0, KERNEL_TABLE), Ordering::Relaxed);
                     new
                 }
             };
@@ -98,7 +100,9 @@ impl Builder<'_> {
     fn page(&mut self, va: usize, phys: u64, level: u32, flags: u64) {
         let large = if level > 1 { LARGE } else { 0 };
         let entry = (phys & !(span(level) as u64 - 1)) | flags | large;
-        self.table(va, level).entry(index(va, level)).store(entry, Ordering::Relaxed);
+        self.table(va, level)
+            .entry(index(va, level))
+            .store(entry, Ordering::Relaxed);
     }
 
     fn direct_map(&mut self, map: &[MemRegion]) {
@@ -142,7 +146,11 @@ impl Builder<'_> {
 
     fn image(&mut self) {
         let image = boot::image();
-        for (range, flags) in [(image.text, TEXT), (image.rodata, CONSTANTS), (image.data, DATA)] {
+        for (range, flags) in [
+            (image.text, TEXT),
+            (image.rodata, CONSTANTS),
+            (image.data, DATA),
+        ] {
             for va in range.step_by(PAGE_SIZE) {
                 self.page(va, (va - KERNEL_BASE) as u64, 1, flags);
             }
@@ -155,7 +163,11 @@ impl Builder<'_> {
         let block = (PAGE_SIZE << MAX_ORDER) as u64;
         let frames_per_huge = HUGE_PAGE_SIZE / (meta_va(1) - meta_va(0));
         let group = frames_per_huge as u64 * PAGE_SIZE as u64;
-        let end = map.iter().filter(|r| r.kind == MemKind::Usable).map(|r| r.end).max();
+        let end = map
+            .iter()
+            .filter(|r| r.kind == MemKind::Usable)
+            .map(|r| r.end)
+            .max();
         for start in (0..end.unwrap_or(0)).step_by(group as usize) {
             let needed = |at: u64| usable(map, at..at + block);
             let blocks = || (start..start + group).step_by(block as usize);
@@ -179,12 +191,15 @@ impl Builder<'_> {
 }
 
 fn in_direct_map(region: &MemRegion) -> bool {
-    matches!(region.kind, MemKind::Usable | MemKind::AcpiReclaimable | MemKind::AcpiNvs)
-        || region.end <= 1 << 20
+    matches!(
+        region.kind,
+        MemKind::Usable | MemKind::AcpiReclaimable | MemKind::AcpiNvs
+    ) || region.end <= 1 << 20
 }
 
 fn usable(map: &[MemRegion], range: Range<u64>) -> bool {
-    map.iter().any(|r| r.kind == MemKind::Usable && overlap(&(r.start..r.end), &range))
+    map.iter()
+        .any(|r| r.kind == MemKind::Usable && overlap(&(r.start..r.end), &range))
 }
 
 fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {

@@ -95,7 +95,11 @@ impl Mapping {
 /// The order of what a mapped leaf entry refers to. (In a leaf table, the bit of `LARGE` means
 /// something else, and is never set by us.)
 const fn order(value: u64) -> u32 {
-    if value & entry::LARGE != 0 { HUGE_ORDER } else { 0 }
+    if value & entry::LARGE != 0 {
+        HUGE_ORDER
+    } else {
+        0
+    }
 }
 
 /// Finishes the kernel's address space after the allocator runs. (The tables themselves are built and

@@ -51,8 +51,11 @@ impl PageTable {
     pub fn unmap_range(&self, start: usize, end: usize, f: &mut dyn FnMut(usize, Mapping)) {
         let end = page_align_down(end.min(TASK_SIZE_MAX));
         let mut va = page_align_down(start);
-        let mut removed =
-            Removed { gather: Gather::new(self), items: [(0, 0); BATCH], len: 0 };
+        let mut removed = Removed {
+            gather: Gather::new(self),
+            items: [(0, 0); BATCH],
+            len: 0,
+        };
         while va < end {
             let stop = piece_end(va, end);
             match self.lock_leaf(va) {
@@ -118,7 +121,9 @@ impl PageTable {
 
     /// Detaches the leaf table `leaf`, which covers `va`, if it is still there and still empty.
     fn detach(&self, va: usize, leaf: Table, gather: &mut Gather<'_>) {
-        let Ok(third) = self.third_level(va) else { return };
+        let Ok(third) = self.third_level(va) else {
+            return;
+        };
         let at = index(va, 2);
         third.lock();
         let value = third.load(at);

@@ -40,7 +40,10 @@ struct Loaded {
 unsafe impl Sync for Loaded {}
 
 static LOADED: [Loaded; cpu::MAX_CPUS] = [const {
-    Loaded { space: UnsafeCell::new(None), lazy: AtomicBool::new(false) }
+    Loaded {
+        space: UnsafeCell::new(None),
+        lazy: AtomicBool::new(false),
+    }
 }; cpu::MAX_CPUS];
 
 impl PageTable {
@@ -106,7 +109,9 @@ impl PageTable {
 /// Frees what is empty at and below the table of `level` that entry `index` of `parent` refers to.
 /// Exclusive access to the tree.
 fn prune(parent: Table, index: usize, level: u32, freed: &mut isize) {
-    let Some(table) = parent.child(index) else { return };
+    let Some(table) = parent.child(index) else {
+        return;
+    };
     if level > 1 {
         for below in 0..ENTRIES {
             prune(table, below, level - 1, freed);

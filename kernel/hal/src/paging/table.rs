@@ -79,7 +79,10 @@ impl Table {
     pub(super) fn lock(self) {
         let lock = &meta(self.0).lock;
         cpu::preempt_disable();
-        while lock.compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while lock
+            .compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             while lock.load(Ordering::Relaxed) != 0 {
                 spin_loop();
             }
@@ -100,14 +103,19 @@ impl Table {
 
     pub(super) fn add_count(self, n: i32) {
         let count = &meta(self.0).count;
-        count.store(count.load(Ordering::Relaxed).wrapping_add_signed(n), Ordering::Relaxed);
+        count.store(
+            count.load(Ordering::Relaxed).wrapping_add_signed(n),
+            Ordering::Relaxed,
+        );
     }
 
     /// Keeps a spare leaf table with a third-level table, one for each huge page, so that splitting
     /// one never needs memory. Under the third-level lock.
     pub(super) fn deposit(self, spare: Table) {
         let first = &meta(self.0).private;
-        meta(spare.0).private.store(first.load(Ordering::Relaxed), Ordering::Relaxed);
+        meta(spare.0)
+            .private
+            .store(first.load(Ordering::Relaxed), Ordering::Relaxed);
         first.store(spare.0 as u64, Ordering::Relaxed);
     }
 
@@ -138,7 +146,10 @@ impl Table {
         }
         let new = Table::alloc()?;
         let value = entry::with_pfn(new.0, entry::USER_TABLE);
-        match self.entry(index).compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire) {
+        match self
+            .entry(index)
+            .compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire)
+        {
             Ok(_) => Ok((new, true)),
             Err(theirs) => {
                 // SAFETY: nobody has seen the new table.

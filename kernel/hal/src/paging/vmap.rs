@@ -88,7 +88,10 @@ fn flush_stale() {
 fn map(va: usize, phys: u64, pages: usize, flags: u64) -> Result<(), NoMemory> {
     for page in 0..pages {
         let entry = kernel::vmap_entry(va + page * PAGE_SIZE)?;
-        entry.store((phys + (page * PAGE_SIZE) as u64) | flags, Ordering::Release);
+        entry.store(
+            (phys + (page * PAGE_SIZE) as u64) | flags,
+            Ordering::Release,
+        );
     }
     Ok(())
 }
@@ -181,7 +184,10 @@ impl Mmio {
 
     /// A smaller window; `None` outside of this one.
     pub fn window(&self, off: usize, len: usize) -> Option<Mmio> {
-        (off.checked_add(len)? <= self.len).then(|| Mmio { base: self.base + off, len })
+        (off.checked_add(len)? <= self.len).then(|| Mmio {
+            base: self.base + off,
+            len,
+        })
     }
 
     /// Bytes.
@@ -196,9 +202,16 @@ impl Mmio {
 
     fn place<T>(&self, off: usize) -> usize {
         let end = off.checked_add(size_of::<T>());
-        assert!(end.is_some_and(|end| end <= self.len), "register {off:#x} of {:#x}", self.len);
+        assert!(
+            end.is_some_and(|end| end <= self.len),
+            "register {off:#x} of {:#x}",
+            self.len
+        );
         let va = self.base + off;
-        assert!(va.is_multiple_of(size_of::<T>()), "misaligned register {off:#x}");
+        assert!(
+            va.is_multiple_of(size_of::<T>()),
+            "misaligned register {off:#x}"
+        );
         va
     }
 }
@@ -231,6 +244,10 @@ pub(crate) fn map_physical(phys: u64, len: usize, cached: bool) -> Option<usize>
 
 fn is_in_direct_map(phys: u64, len: usize) -> bool {
     let start = page_align_down(phys as usize);
-    let Some(end) = (phys as usize).checked_add(len) else { return false };
-    (start..end).step_by(PAGE_SIZE).all(|at| kernel::is_mapped(DIRECT_MAP + at))
+    let Some(end) = (phys as usize).checked_add(len) else {
+        return false;
+    };
+    (start..end)
+        .step_by(PAGE_SIZE)
+        .all(|at| kernel::is_mapped(DIRECT_MAP + at))
 }

@@ -30,8 +30,12 @@ static PORTS: IrqLock<()> = IrqLock::new(());
 
 fn ecam() -> &'static [Ecam] {
     ECAM.call_once(|| {
-        let Some(tables) = crate::acpi::tables() else { return Vec::new() };
-        let Some(mcfg) = tables.find_table::<Mcfg>() else { return Vec::new() };
+        let Some(tables) = crate::acpi::tables() else {
+            return Vec::new();
+        };
+        let Some(mcfg) = tables.find_table::<Mcfg>() else {
+            return Vec::new();
+        };
         let entries = mcfg.entries().iter();
         entries
             .map(|entry| Ecam {
@@ -47,8 +51,15 @@ fn ecam() -> &'static [Ecam] {
 
 /// The segments and bus ranges to search.
 pub(super) fn roots() -> Vec<(u16, u8)> {
-    let found: Vec<_> = ecam().iter().map(|ecam| (ecam.segment, ecam.first_bus)).collect();
-    if found.is_empty() { alloc::vec![(0, 0)] } else { found }
+    let found: Vec<_> = ecam()
+        .iter()
+        .map(|ecam| (ecam.segment, ecam.first_bus))
+        .collect();
+    if found.is_empty() {
+        alloc::vec![(0, 0)]
+    } else {
+        found
+    }
 }
 
 /// A function's configuration space.
@@ -72,7 +83,9 @@ impl Config {
             try_map_mmio(ecam.base + offset, bus_bytes)
         });
         let function = usize::from(bdf.device) * 8 + usize::from(bdf.function);
-        let window = bus.as_ref()?.window(function * ECAM_FUNCTION, ECAM_FUNCTION)?;
+        let window = bus
+            .as_ref()?
+            .window(function * ECAM_FUNCTION, ECAM_FUNCTION)?;
         Some(Config::Memory(window))
     }
 
@@ -100,7 +113,11 @@ impl Config {
             Config::Ports(bdf) => {
                 let shift = 8 * (off & 2);
                 let old = port_read(*bdf, off & !3);
-                port_write(*bdf, off & !3, old & !(0xffff << shift) | u32::from(value) << shift);
+                port_write(
+                    *bdf,
+                    off & !3,
+                    old & !(0xffff << shift) | u32::from(value) << shift,
+                );
             }
         }
     }

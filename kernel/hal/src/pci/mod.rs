@@ -53,7 +53,11 @@ pub struct Bdf {
 
 impl fmt::Display for Bdf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04x}:{:02x}:{:02x}.{}", self.segment, self.bus, self.device, self.function)
+        write!(
+            f,
+            "{:04x}:{:02x}:{:02x}.{}",
+            self.segment, self.bus, self.device, self.function
+        )
     }
 }
 
@@ -100,7 +104,13 @@ pub struct PciDevice {
 
 impl fmt::Debug for PciDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PciDevice({} {:04x}:{:04x})", self.bdf, self.vendor(), self.device())
+        write!(
+            f,
+            "PciDevice({} {:04x}:{:04x})",
+            self.bdf,
+            self.vendor(),
+            self.device()
+        )
     }
 }
 
@@ -125,7 +135,12 @@ fn scan_bus(segment: u16, bus: u8, found: &mut Vec<Arc<PciDevice>>, depth: usize
     }
     for device in 0..32 {
         for function in 0..8 {
-            let bdf = Bdf { segment, bus, device, function };
+            let bdf = Bdf {
+                segment,
+                bus,
+                device,
+                function,
+            };
             let Some(new) = PciDevice::probe(bdf) else {
                 if function == 0 {
                     break;
@@ -191,7 +206,8 @@ impl PciDevice {
         let mut bars = [None; 6];
         let _registers = self.registers.lock();
         let command: u16 = self.config.read(COMMAND);
-        self.config.write_u16(COMMAND, command & !(COMMAND_IO | COMMAND_MEMORY));
+        self.config
+            .write_u16(COMMAND, command & !(COMMAND_IO | COMMAND_MEMORY));
         let mut index = 0;
         while index < 6 {
             let (bar, registers) = self.read_bar(index);
@@ -208,15 +224,29 @@ impl PciDevice {
         let (low, low_mask) = self.probe_register(off);
         if low & 1 != 0 {
             let len = (!(low_mask & !3) & 0xffff).wrapping_add(1) & 0x1_ffff;
-            let bar = Bar::Io { port: low as u16 & !3, len };
+            let bar = Bar::Io {
+                port: low as u16 & !3,
+                len,
+            };
             return (Some(bar).filter(|_| low_mask & !3 != 0), 1);
         }
         let wide = low >> 1 & 3 == 2 && index < 5;
-        let (high, high_mask) = if wide { self.probe_register(off + 4) } else { (0, u32::MAX) };
+        let (high, high_mask) = if wide {
+            self.probe_register(off + 4)
+        } else {
+            (0, u32::MAX)
+        };
         let addr = u64::from(high) << 32 | u64::from(low & !0xf);
         let mask = u64::from(high_mask) << 32 | u64::from(low_mask & !0xf);
-        let bar = Bar::Memory { addr, len: (!mask).wrapping_add(1), prefetchable: low & 8 != 0 };
-        (Some(bar).filter(|_| low_mask & !0xf != 0 || wide && mask != 0), 1 + usize::from(wide))
+        let bar = Bar::Memory {
+            addr,
+            len: (!mask).wrapping_add(1),
+            prefetchable: low & 8 != 0,
+        };
+        (
+            Some(bar).filter(|_| low_mask & !0xf != 0 || wide && mask != 0),
+            1 + usize::from(wide),
+        )
     }
 
     /// A register's value, and which of its bits can be written.
@@ -245,7 +275,11 @@ impl PciDevice {
 
     /// Class, subclass, programming interface.
     pub fn class(&self) -> [u8; 3] {
-        [self.config.read(0x0b), self.config.read(0x0a), self.config.read(0x09)]
+        [
+            self.config.read(0x0b),
+            self.config.read(0x0a),
+            self.config.read(0x09),
+        ]
     }
 
     /// Revision id.
@@ -270,7 +304,10 @@ impl PciDevice {
 
     /// The first capability of kind `id`.
     pub fn capability(&self, id: u8) -> Option<Capability> {
-        self.capabilities.iter().copied().find(|capability| capability.id == id)
+        self.capabilities
+            .iter()
+            .copied()
+            .find(|capability| capability.id == id)
     }
 
     /// The interrupt line that the firmware noted, if any.
@@ -318,7 +355,10 @@ impl PciDevice {
     /// A window on `len` bytes at `off` of memory register `index`; `None` if it is no such register,
     /// too small, or not assigned.
     pub(crate) fn map_bar(&self, index: usize, off: u64, len: usize) -> Option<Mmio> {
-        let Bar::Memory { addr, len: bar_len, .. } = (*self.bars.get(index)?)? else {
+        let Bar::Memory {
+            addr, len: bar_len, ..
+        } = (*self.bars.get(index)?)?
+        else {
             return None;
         };
         if addr == 0 || len == 0 || off.checked_add(len as u64)? > bar_len {

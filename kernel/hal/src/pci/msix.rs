@@ -41,13 +41,22 @@ impl PciDevice {
         let place = self.config_read_u32(capability.offset + 4);
         let table = self.msix.call_once(|| {
             self.enable();
-            self.map_bar((place & 7) as usize, u64::from(place & !7), len * ENTRY_BYTES)
+            self.map_bar(
+                (place & 7) as usize,
+                u64::from(place & !7),
+                len * ENTRY_BYTES,
+            )
         });
         let table = table.as_ref().ok_or(NoMsix)?;
         let windows = (0..len).map(|i| table.window(i * ENTRY_BYTES, ENTRY_BYTES));
         let entries: Vec<MsixEntry> = windows
             .enumerate()
-            .filter_map(|(i, window)| Some(MsixEntry { index: i as u16, registers: window? }))
+            .filter_map(|(i, window)| {
+                Some(MsixEntry {
+                    index: i as u16,
+                    registers: window?,
+                })
+            })
             .collect();
         entries.iter().for_each(|entry| entry.mask(true));
         {
@@ -79,7 +88,11 @@ impl MsixEntry {
     /// Holds the interrupt back, or lets it through.
     pub fn mask(&self, masked: bool) {
         let control: u32 = self.registers.read(12);
-        let control = if masked { control | ENTRY_MASKED } else { control & !ENTRY_MASKED };
+        let control = if masked {
+            control | ENTRY_MASKED
+        } else {
+            control & !ENTRY_MASKED
+        };
         self.registers.write(12, control);
     }
 }

@@ -17,7 +17,10 @@ const ALL: u32 = u32::MAX / 2;
 impl Completion {
     /// Nothing has completed yet.
     pub const fn new() -> Self {
-        Completion { done: AtomicU32::new(0), queue: WaitQueue::new() }
+        Completion {
+            done: AtomicU32::new(0),
+            queue: WaitQueue::new(),
+        }
     }
 
     /// Lets one waiter through. Legal in interrupts.
@@ -25,7 +28,9 @@ impl Completion {
         // Saturating, so that a completion of all stays one.
         let _ = self
             .done
-            .fetch_update(Ordering::Release, Ordering::Relaxed, |n| (n < ALL).then_some(n + 1));
+            .fetch_update(Ordering::Release, Ordering::Relaxed, |n| {
+                (n < ALL).then_some(n + 1)
+            });
         self.queue.wake_one();
     }
 

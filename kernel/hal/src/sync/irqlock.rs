@@ -18,8 +18,12 @@ struct Depth {
     were_on: AtomicBool,
 }
 
-static DEPTH: [Depth; cpu::MAX_CPUS] =
-    [const { Depth { depth: AtomicU32::new(0), were_on: AtomicBool::new(false) } }; cpu::MAX_CPUS];
+static DEPTH: [Depth; cpu::MAX_CPUS] = [const {
+    Depth {
+        depth: AtomicU32::new(0),
+        were_on: AtomicBool::new(false),
+    }
+}; cpu::MAX_CPUS];
 
 /// Turns interrupts off on this CPU until the matching [`pop_off`].
 #[inline]
@@ -84,7 +88,10 @@ impl RawIrqLock {
     /// An unlocked lock, classed by the caller's source line.
     #[track_caller]
     pub const fn new() -> Self {
-        RawIrqLock { locked: AtomicBool::new(false), class: Class::here() }
+        RawIrqLock {
+            locked: AtomicBool::new(false),
+            class: Class::here(),
+        }
     }
 
     #[inline]

@@ -29,7 +29,11 @@ impl RawMutex {
     /// An unlocked mutex, classed by the caller's source line.
     #[track_caller]
     pub const fn new() -> Self {
-        RawMutex { state: AtomicU32::new(FREE), sleepers: WaitQueue::new(), class: Class::here() }
+        RawMutex {
+            state: AtomicU32::new(FREE),
+            sleepers: WaitQueue::new(),
+            class: Class::here(),
+        }
     }
 
     #[inline]
@@ -52,9 +56,11 @@ impl RawMutex {
         }
         // Taking it as CONTENDED even when nobody else sleeps costs the unlocker one needless look
         // at the queue; marking it HELD could lose a sleeper.
-        let taken = self.sleepers.wait_exclusive(SleepMode::Uninterruptible, None, || {
-            (self.state.swap(CONTENDED, Ordering::Acquire) == FREE).then_some(())
-        });
+        let taken = self
+            .sleepers
+            .wait_exclusive(SleepMode::Uninterruptible, None, || {
+                (self.state.swap(CONTENDED, Ordering::Acquire) == FREE).then_some(())
+            });
         debug_assert!(taken.is_ok());
     }
 }

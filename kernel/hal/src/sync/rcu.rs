@@ -29,8 +29,7 @@ struct Sections(AtomicU32);
 /// The bits that hold the nesting depth.
 const DEPTH: u32 = 0xff;
 
-static SECTIONS: [Sections; cpu::MAX_CPUS] =
-    [const { Sections(AtomicU32::new(0)) }; cpu::MAX_CPUS];
+static SECTIONS: [Sections; cpu::MAX_CPUS] = [const { Sections(AtomicU32::new(0)) }; cpu::MAX_CPUS];
 
 /// An open read-side section. What is read under it stays valid until it is dropped. It cannot be
 /// sent to another task, and the task cannot sleep while it lives. Legal in interrupts.
@@ -47,7 +46,9 @@ pub fn read_lock() -> RcuGuard {
     // as it was; that its ended section may go uncounted only makes a grace period longer.
     mine.store(mine.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
-    RcuGuard { _not_send: PhantomData }
+    RcuGuard {
+        _not_send: PhantomData,
+    }
 }
 
 impl Drop for RcuGuard {
@@ -169,12 +170,18 @@ pub struct RcuOption<T: Send + Sync + 'static> {
 impl<T: Send + Sync + 'static> RcuOption<T> {
     /// A cell with `value`.
     pub fn new(value: Option<Arc<T>>) -> Self {
-        RcuOption { value: AtomicPtr::new(into_raw(value)), _owns: PhantomData }
+        RcuOption {
+            value: AtomicPtr::new(into_raw(value)),
+            _owns: PhantomData,
+        }
     }
 
     /// An empty cell.
     pub const fn empty() -> Self {
-        RcuOption { value: AtomicPtr::new(ptr::null_mut()), _owns: PhantomData }
+        RcuOption {
+            value: AtomicPtr::new(ptr::null_mut()),
+            _owns: PhantomData,
+        }
     }
 
     /// The value now; valid as long as the guard, even when replaced or when the cell is dropped.

@@ -58,12 +58,10 @@ impl RawRwLock {
             } else {
                 return false;
             };
-            match self.state.compare_exchange_weak(
-                state,
-                new,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            ) {
+            match self
+                .state
+                .compare_exchange_weak(state, new, Ordering::Acquire, Ordering::Relaxed)
+            {
                 Ok(_) => return free,
                 Err(now) => state = now,
             }
@@ -124,9 +122,11 @@ unsafe impl lock_api::RawRwLock for RawRwLock {
     fn lock_exclusive(&self) {
         self.class.acquire();
         if !self.become_writer(false) {
-            let got = self.writers.wait_exclusive(SleepMode::Uninterruptible, None, || {
-                self.become_writer(true).then_some(())
-            });
+            let got = self
+                .writers
+                .wait_exclusive(SleepMode::Uninterruptible, None, || {
+                    self.become_writer(true).then_some(())
+                });
             debug_assert!(got.is_ok());
         }
     }

@@ -26,7 +26,11 @@ impl<T: Copy> SeqLock<T> {
     /// A lock around `value`.
     #[track_caller]
     pub const fn new(value: T) -> Self {
-        SeqLock { sequence: AtomicU32::new(0), writer: IrqLock::new(()), value: UnsafeCell::new(value) }
+        SeqLock {
+            sequence: AtomicU32::new(0),
+            writer: IrqLock::new(()),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// A copy of the data, as some writer left it.
@@ -59,11 +63,13 @@ impl<T: Copy> SeqLock<T> {
         let mut copy = unsafe { *self.value.get() };
         let result = change(&mut copy);
         let sequence = self.sequence.load(Ordering::Relaxed);
-        self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
+        self.sequence
+            .store(sequence.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
         // SAFETY: as above; readers that overlap throw their copies away.
         unsafe { ptr::write_volatile(self.value.get(), copy) };
-        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+        self.sequence
+            .store(sequence.wrapping_add(2), Ordering::Release);
         result
     }
 }

@@ -19,7 +19,10 @@ impl RawSpinLock {
     /// An unlocked lock, classed by the caller's source line.
     #[track_caller]
     pub const fn new() -> Self {
-        RawSpinLock { locked: AtomicBool::new(false), class: Class::here() }
+        RawSpinLock {
+            locked: AtomicBool::new(false),
+            class: Class::here(),
+        }
     }
 }
 
@@ -100,7 +103,10 @@ impl RawRwSpinLock {
     /// An unlocked lock, classed by the caller's source line.
     #[track_caller]
     pub const fn new() -> Self {
-        RawRwSpinLock { state: AtomicU32::new(0), class: Class::here() }
+        RawRwSpinLock {
+            state: AtomicU32::new(0),
+            class: Class::here(),
+        }
     }
 
     fn add_reader(&self) -> bool {

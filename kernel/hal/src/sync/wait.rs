@@ -110,13 +110,7 @@ impl List {
     }
 
     /// Makes `prev` (or the head) point forward to `after` and `next` (or the tail) back to `before`.
-    fn link(
-        &self,
-        prev: *const Node,
-        next: *const Node,
-        after: *const Node,
-        before: *const Node,
-    ) {
+    fn link(&self, prev: *const Node, next: *const Node, after: *const Node, before: *const Node) {
         // SAFETY: non-null links of a linked node are linked nodes, which stay in place.
         match unsafe { prev.as_ref() } {
             Some(prev) => prev.next.set(after),
@@ -266,7 +260,10 @@ impl WaitQueue {
     ) -> WaitToken {
         let node = Box::new(Node::new(Target::Callback(callback), exclusive));
         self.enqueue(&node);
-        WaitToken { queue: Arc::clone(self), node }
+        WaitToken {
+            queue: Arc::clone(self),
+            node,
+        }
     }
 
     /// Whether anybody waits. A full barrier precedes the look: what the caller did before is

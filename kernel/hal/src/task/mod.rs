@@ -349,6 +349,13 @@ pub fn current() -> Current {
     Current { task: ManuallyDrop::new(task), _not_send: PhantomData }
 }
 
+/// The running task's id, if there are tasks yet.
+#[cfg(feature = "lockdep")]
+pub(crate) fn try_current_id() -> Option<u64> {
+    // SAFETY: null, or the running task, which holds a reference to itself.
+    unsafe { local::current().as_ref() }.map(Task::id)
+}
+
 /// Announces that the current task is about to sleep. Check the condition after this, then
 /// [`schedule`]; a wake-up in between makes `schedule` return. The announcement is ordered before
 /// everything that follows.

@@ -61,7 +61,9 @@ impl fmt::Debug for VirtioDevice {
 /// All virtio devices with the modern interface, in PCI order. Each is to be taken by one driver.
 pub fn devices() -> Vec<Arc<VirtioDevice>> {
     static DEVICES: Once<Vec<Arc<VirtioDevice>>> = Once::new();
-    DEVICES.call_once(|| pci::devices().iter().filter_map(probe).collect()).clone()
+    DEVICES
+        .call_once(|| pci::devices().iter().filter_map(probe).collect())
+        .clone()
 }
 
 fn probe(pci: &Arc<PciDevice>) -> Option<Arc<VirtioDevice>> {
@@ -71,8 +73,15 @@ fn probe(pci: &Arc<PciDevice>) -> Option<Arc<VirtioDevice>> {
     let kind = kind(pci)?;
     pci.enable();
     let registers = Registers::new(pci, kind)?;
-    let state = SpinLock::new(State { registers, vectors: Vec::new() });
-    Some(Arc::new(VirtioDevice { kind, pci: Arc::clone(pci), state }))
+    let state = SpinLock::new(State {
+        registers,
+        vectors: Vec::new(),
+    });
+    Some(Arc::new(VirtioDevice {
+        kind,
+        pci: Arc::clone(pci),
+        state,
+    }))
 }
 
 fn kind(pci: &PciDevice) -> Option<DeviceType> {
@@ -125,7 +134,11 @@ impl VirtioDevice {
 
     /// Whether the device has given up and needs a reset.
     pub fn is_broken(&self) -> bool {
-        self.state.lock().registers.get_status().contains(DeviceStatus::DEVICE_NEEDS_RESET)
+        self.state
+            .lock()
+            .registers
+            .get_status()
+            .contains(DeviceStatus::DEVICE_NEEDS_RESET)
     }
 
     /// Reads an object of at most 256 bytes from the device's configuration space, consistently;
@@ -146,7 +159,9 @@ impl VirtioDevice {
     pub fn config_write<T: IntoBytes + Immutable>(&self, off: usize, value: T) -> bool {
         let state = self.state.lock();
         let config = state.registers.device_config();
-        config.and_then(|config| write_config(&config, off, value.as_bytes())).is_some()
+        config
+            .and_then(|config| write_config(&config, off, value.as_bytes()))
+            .is_some()
     }
 
     /// How many queues the device has.
@@ -166,7 +181,11 @@ impl VirtioDevice {
     ) -> Result<(), VirtioError> {
         let vector = self.take_vector("config", 0, handler)?;
         let taken = self.state.lock().registers.set_config_vector(vector);
-        if taken { Ok(()) } else { Err(VirtioError::NoVector) }
+        if taken {
+            Ok(())
+        } else {
+            Err(VirtioError::NoVector)
+        }
     }
 
     /// Makes queue `index` with at most `size` entries (a power of two is used), whose interrupts call
@@ -193,7 +212,12 @@ impl VirtioDevice {
         cpu: usize,
         handler: Box<dyn Fn() + Send + Sync>,
     ) -> Result<u16, VirtioError> {
-        let entry = self.state.lock().vectors.pop().ok_or(VirtioError::NoVector)?;
+        let entry = self
+            .state
+            .lock()
+            .vectors
+            .pop()
+            .ok_or(VirtioError::NoVector)?;
         let name = alloc::format!("virtio-{}-{what}", self.pci.bdf());
         let msi = irq::alloc_msi(&name, cpu, handler).ok_or(VirtioError::NoVector)?;
         entry.set(msi);

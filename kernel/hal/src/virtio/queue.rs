@@ -64,7 +64,11 @@ struct Inner {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Queue({} of {:?}, size {})", self.index, self.device, self.size)
+        write!(
+            f,
+            "Queue({} of {:?}, size {})",
+            self.index, self.device, self.size
+        )
     }
 }
 
@@ -77,7 +81,9 @@ impl Queue {
     ) -> Result<Queue, VirtioError> {
         let mut state = device.state.lock();
         let registers = &mut state.registers;
-        let notify = registers.notify_register(index).ok_or(VirtioError::Unsupported)?;
+        let notify = registers
+            .notify_register(index)
+            .ok_or(VirtioError::Unsupported)?;
         registers.queue_vector = vector;
         let (ring, size) = make_ring(registers, index, size)?;
         if !registers.has_queue_vector(index, vector) {
@@ -129,9 +135,16 @@ impl Queue {
         let slot = pending.get_mut(usize::from(token))?;
         let written = ring.pop(token, &slot.as_ref()?.0)?;
         let (chain, cookie) = slot.take()?;
-        let room = chain.iter().filter(|seg| seg.device_writes).map(|seg| seg.len);
+        let room = chain
+            .iter()
+            .filter(|seg| seg.device_writes)
+            .map(|seg| seg.len);
         let written = written.min(room.fold(0, u32::saturating_add));
-        Some(Completion { cookie, chain, written })
+        Some(Completion {
+            cookie,
+            chain,
+            written,
+        })
     }
 
     /// How many more descriptors fit; a request takes one for each piece.
@@ -159,12 +172,22 @@ impl Drop for Queue {
 }
 
 fn check(chain: &DmaChain) {
-    assert!(!chain.is_empty() && chain.len() <= MAX_SEGMENTS, "chain of {} pieces", chain.len());
+    assert!(
+        !chain.is_empty() && chain.len() <= MAX_SEGMENTS,
+        "chain of {} pieces",
+        chain.len()
+    );
     let mut writes = false;
     for seg in chain {
         let end = u64::from(seg.off) + u64::from(seg.len);
-        assert!(seg.len > 0 && end <= seg.frame.size() as u64, "piece outside its frame");
-        assert!(seg.device_writes || !writes, "piece to read after one to write");
+        assert!(
+            seg.len > 0 && end <= seg.frame.size() as u64,
+            "piece outside its frame"
+        );
+        assert!(
+            seg.device_writes || !writes,
+            "piece to read after one to write"
+        );
         writes |= seg.device_writes;
     }
 }
@@ -218,7 +241,10 @@ impl<const SIZE: usize> Ring for VirtQueue<Dma, SIZE> {
 type Slices<T> = [T; MAX_SEGMENTS];
 
 fn no_slices<'a>() -> (Slices<&'a [u8]>, Slices<&'a mut [u8]>) {
-    ([&[]; MAX_SEGMENTS], core::array::from_fn(|_| &mut [] as &mut [u8]))
+    (
+        [&[]; MAX_SEGMENTS],
+        core::array::from_fn(|_| &mut [] as &mut [u8]),
+    )
 }
 
 /// Puts the chain into slices and returns how many of each kind. They only carry addresses to

@@ -53,7 +53,11 @@ impl Registers {
     pub(super) fn new(pci: &PciDevice, kind: DeviceType) -> Option<Registers> {
         let (mut common, mut notify, mut device) = (None, None, None);
         let mut notify_multiplier = 0;
-        for capability in pci.capabilities().iter().filter(|c| c.id == CAPABILITY_VENDOR) {
+        for capability in pci
+            .capabilities()
+            .iter()
+            .filter(|c| c.id == CAPABILITY_VENDOR)
+        {
             let at = capability.offset;
             let bar = usize::from(pci.config_read_u8(at + 4));
             let off = u64::from(pci.config_read_u32(at + 8));
@@ -159,7 +163,8 @@ impl Transport for Registers {
     }
 
     fn set_status(&mut self, status: DeviceStatus) {
-        self.common.write(common::DEVICE_STATUS, status.bits() as u8);
+        self.common
+            .write(common::DEVICE_STATUS, status.bits() as u8);
     }
 
     fn set_guest_page_size(&mut self, _size: u32) {
@@ -180,7 +185,8 @@ impl Transport for Registers {
     ) {
         self.common.write(common::QUEUE_SELECT, queue);
         self.common.write(common::QUEUE_SIZE, size as u16);
-        self.common.write(common::QUEUE_MSIX_VECTOR, self.queue_vector);
+        self.common
+            .write(common::QUEUE_MSIX_VECTOR, self.queue_vector);
         self.write_u64(common::QUEUE_DESC, descriptors);
         self.write_u64(common::QUEUE_DRIVER, driver_area);
         self.write_u64(common::QUEUE_DEVICE, device_area);
