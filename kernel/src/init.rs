@@ -104,6 +104,9 @@ fn run_init(thread: &Arc<Thread>, user: &mut UserContext) {
 
 /// Kernel threads that run for as long as the machine does.
 fn housekeeping() {
+    if let Some(worker) = sched::spawn_kthread("timers", crate::time::posix_timer::run_worker) {
+        sched::entity(&worker).set_policy(sched::Policy::Fifo, 50);
+    }
     sched::spawn_kthread("rcu", || keel_hal::sync::rcu::run_worker());
     sched::spawn_kthread("load", || {
         loop {

@@ -28,7 +28,7 @@ struct Item {
     file: Weak<File>,
     /// The instance, to put the item on its ready list.
     core: Weak<Core>,
-    interest: SpinLock<Interest>,
+    interest: IrqLock<Interest>,
     /// It is on the ready list.
     queued: AtomicBool,
     tokens: SpinLock<Vec<WaitToken>>,
@@ -121,7 +121,7 @@ impl Epoll {
             key,
             file: Arc::downgrade(file),
             core: Arc::downgrade(&self.core),
-            interest: SpinLock::new(Interest { events, data, disabled: false }),
+            interest: IrqLock::new(Interest { events, data, disabled: false }),
             queued: AtomicBool::new(false),
             tokens: SpinLock::new(Vec::new()),
             me: me.clone(),

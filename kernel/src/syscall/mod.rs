@@ -6,6 +6,8 @@
 
 mod cred;
 mod event;
+mod file;
+mod fs;
 mod ipc;
 mod memory;
 pub mod poll;
@@ -15,10 +17,14 @@ mod sched;
 mod signal;
 pub mod system;
 pub mod time;
+mod timer;
 pub mod trace;
+mod xattr;
 
 pub use cred::*;
 pub use event::*;
+pub use file::*;
+pub use fs::*;
 pub use ipc::*;
 pub use memory::*;
 pub use poll::*;
@@ -28,6 +34,8 @@ pub use sched::*;
 pub use signal::*;
 pub use system::*;
 pub use time::*;
+pub use xattr::*;
+pub use timer::*;
 
 use core::sync::atomic::Ordering;
 use keel_abi::prelude::*;
