@@ -45,11 +45,20 @@ fn main() -> ! {
     if let Some(how) = keel_hal::boot::parameter("selftest") {
         fatal::run(how);
     }
-    let mut runner = Runner { passed: 0, failed: 0 };
-    if keel_hal::boot::parameter("nocpu").is_none() { cpu::run(&mut runner); }
+    let mut runner = Runner {
+        passed: 0,
+        failed: 0,
+    };
+    if keel_hal::boot::parameter("nocpu").is_none() {
+        cpu::run(&mut runner);
+    }
     mm::run(&mut runner);
     stress::run(&mut runner);
     bench::run();
-    early_println!("SELFTEST {} passed, {} failed", runner.passed, runner.failed);
+    early_println!(
+        "SELFTEST {} passed, {} failed",
+        runner.passed,
+        runner.failed
+    );
     power::off()
 }

@@ -40,10 +40,10 @@ use crate::{
 };
 
 pub(crate) use access::{note_debug_status, take_debug_status};
-pub use life::{exit, idle};
 pub(crate) use life::{
     before_user, idle_loop, init_boot, new_idle, run_first, set_current_idle, stack_overflow_at,
 };
+pub use life::{exit, idle};
 pub(crate) use switch::prepare_user;
 pub use switch::{cond_resched, schedule, yield_now};
 
@@ -217,7 +217,8 @@ impl Task {
 
     /// Sets the interrupt and kill flags, wakes it if interruptible or killable.
     pub fn kill(self: &Arc<Self>) {
-        self.flags.fetch_or(FLAG_INTERRUPT | FLAG_KILL, Ordering::SeqCst);
+        self.flags
+            .fetch_or(FLAG_INTERRUPT | FLAG_KILL, Ordering::SeqCst);
         if !self.wake_from(1 << INTERRUPTIBLE | 1 << KILLABLE) {
             self.leave_user_mode();
         }
@@ -270,7 +271,9 @@ impl Task {
                 (true, true) => (RUNNING | ON_CPU | WAKE_PENDING, None),
                 (true, false) => (RUNNING, Some(EnqueueFlags::WAKEUP)),
             };
-            let won = self.state.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
+            let won = self
+                .state
+                .compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
             if won.is_err() {
                 continue;
             }
@@ -322,7 +325,11 @@ fn enqueue_task(task: Arc<Task>, flags: EnqueueFlags) {
 pub(crate) fn sample_cpu_time(from_user: bool) {
     // SAFETY: null or the running task, which stays while it runs.
     if let Some(task) = unsafe { local::current().as_ref() } {
-        let samples = if from_user { &task.user_samples } else { &task.kernel_samples };
+        let samples = if from_user {
+            &task.user_samples
+        } else {
+            &task.kernel_samples
+        };
         samples.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -346,7 +353,10 @@ impl Deref for Current {
 pub fn current() -> Current {
     // SAFETY: the running task holds a reference to itself, and a `Current` cannot leave it.
     let task = unsafe { Arc::from_raw(local::current()) };
-    Current { task: ManuallyDrop::new(task), _not_send: PhantomData }
+    Current {
+        task: ManuallyDrop::new(task),
+        _not_send: PhantomData,
+    }
 }
 
 /// The running task's id, if there are tasks yet.
