@@ -55,4 +55,19 @@ mod tests {
             assert!(seen.insert(case.id()), "two cases are called {}", case.id());
         }
     }
+
+    #[test]
+    fn every_call_is_in_the_table() {
+        for case in all() {
+            assert!(!case.calls.is_empty(), "{} names no call", case.id());
+            for call in case.calls.split_whitespace() {
+                let known = keel_abi::SYSCALLS.iter().any(|row| row.name == call);
+                assert!(
+                    known,
+                    "{} names {call}, which the table does not have",
+                    case.id()
+                );
+            }
+        }
+    }
 }

@@ -20,14 +20,32 @@ fn local(port: u16) -> [u8; 16] {
 }
 
 fn inet(kind: i32) -> i32 {
-    let fd = sc!(socket, AF_INET, kind, 0).skip_on(&[EAFNOSUPPORT]).fd();
-    // A machine whose loopback is down cannot show anything here.
-    let probe = sc!(socket, AF_INET, SOCK_DGRAM, 0).fd();
-    let _ = sc!(connect, probe, local(9), 16)
-        .skip_on(&[ENETUNREACH])
-        .ok();
-    close(probe);
-    fd
+    sc!(socket, AF_INET, kind, 0).skip_on(&[EAFNOSUPPORT]).ok();
+    need_loopback();
+    sc!(socket, AF_INET, kind, 0).fd()
+}
+
+/// Makes 127.0.0.1 reachable: where nobody has set the interface up, it is set up in a network namespace
+/// of the case's own.
+fn need_loopback() {
+    let reachable = || {
+        let probe = sc!(socket, AF_INET, SOCK_DGRAM, 0).fd();
+        let r = sc!(connect, probe, local(9), 16);
+        close(probe);
+        r
+    };
+    if reachable().errno() != ENETUNREACH {
+        return;
+    }
+    let _ = sc!(unshare, CLONE_NEWNET);
+    let any = sc!(socket, AF_INET, SOCK_DGRAM, 0).fd();
+    // struct ifreq: the name, then the flags.
+    let mut request = [0u8; 40];
+    request[..2].copy_from_slice(b"lo");
+    request[16] = IFF_UP as u8;
+    let _ = sc!(ioctl, any, SIOCSIFFLAGS, &request);
+    close(any);
+    reachable().skip_on(&[ENETUNREACH]).is(0);
 }
 
 fn port_of(fd: i32) -> u16 {
