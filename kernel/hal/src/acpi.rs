@@ -81,7 +81,8 @@ static RSDP: Once<Option<u64>> = Once::new();
 /// What the tables say; defaults before [`init`].
 pub(crate) fn info() -> &'static AcpiInfo {
     static NONE: Once<AcpiInfo> = Once::new();
-    INFO.get().unwrap_or_else(|| NONE.call_once(AcpiInfo::default))
+    INFO.get()
+        .unwrap_or_else(|| NONE.call_once(AcpiInfo::default))
 }
 
 /// Reads the tables. Without any, one CPU and the legacy devices are assumed.
@@ -89,7 +90,10 @@ pub(crate) fn init(rsdp: Option<u64>) {
     let rsdp = rsdp.or_else(search_rsdp);
     RSDP.call_once(|| rsdp);
     INFO.call_once(|| {
-        let mut info = AcpiInfo { local_apic: 0xfee0_0000, ..AcpiInfo::default() };
+        let mut info = AcpiInfo {
+            local_apic: 0xfee0_0000,
+            ..AcpiInfo::default()
+        };
         if let Some(tables) = tables() {
             read_madt(&tables, &mut info);
             read_fadt(&tables, &mut info);
@@ -112,12 +116,21 @@ pub(crate) fn tables() -> Option<AcpiTables<DirectMap>> {
 fn search_rsdp() -> Option<u64> {
     let ebda = u64::from(u16::from_le_bytes(bytes(0x40e, 2).try_into().ok()?)) << 4;
     let areas = [(ebda, 1024), (0xe_0000, 0x2_0000)];
-    areas.into_iter().filter(|&(start, _)| start >= 0x400).find_map(|(start, len)| {
-        let area = bytes(start, len);
-        let found = area.chunks_exact(16).position(|chunk| chunk.starts_with(b"RSD PTR "))? * 16;
-        let sum = area.get(found..found + 20)?.iter().fold(0u8, |sum, &b| sum.wrapping_add(b));
-        (sum == 0).then_some(start + found as u64)
-    })
+    areas
+        .into_iter()
+        .filter(|&(start, _)| start >= 0x400)
+        .find_map(|(start, len)| {
+            let area = bytes(start, len);
+            let found = area
+                .chunks_exact(16)
+                .position(|chunk| chunk.starts_with(b"RSD PTR "))?
+                * 16;
+            let sum = area
+                .get(found..found + 20)?
+                .iter()
+                .fold(0u8, |sum, &b| sum.wrapping_add(b));
+            (sum == 0).then_some(start + found as u64)
+        })
 }
 
 /// Bytes of physical memory in the first MiB.
@@ -128,7 +141,9 @@ fn bytes(phys: u64, len: usize) -> &'static [u8] {
 
 fn read_madt(tables: &AcpiTables<DirectMap>, info: &mut AcpiInfo) {
     const ENABLED: u32 = 1;
-    let Some(mapping) = tables.find_table::<Madt>() else { return };
+    let Some(mapping) = tables.find_table::<Madt>() else {
+        return;
+    };
     // SAFETY: the mapping is never moved: it is memory of the firmware.
     let madt: Pin<&Madt> = mapping.get();
     info.local_apic = u64::from(madt.local_apic_address);
@@ -153,15 +168,21 @@ fn read_madt(tables: &AcpiTables<DirectMap>, info: &mut AcpiInfo) {
                 active_low: wire.flags & 3 == 3,
                 level: wire.flags >> 2 & 3 == 3,
             }),
-            MadtEntry::LocalApicAddressOverride(entry) => info.local_apic = entry.local_apic_address,
+            MadtEntry::LocalApicAddressOverride(entry) => {
+                info.local_apic = entry.local_apic_address
+            }
             _ => {}
         }
     }
 }
 
 fn read_fadt(tables: &AcpiTables<DirectMap>, info: &mut AcpiInfo) {
-    let Some(fadt) = tables.find_table::<Fadt>() else { return };
-    info.pm_timer = u16::try_from(fadt.pm_timer_block).ok().filter(|&port| port != 0);
+    let Some(fadt) = tables.find_table::<Fadt>() else {
+        return;
+    };
+    info.pm_timer = u16::try_from(fadt.pm_timer_block)
+        .ok()
+        .filter(|&port| port != 0);
     let flags = fadt.flags;
     if flags.supports_system_reset_via_fadt()
         && let Ok(register) = fadt.reset_register()
@@ -284,7 +305,11 @@ fn select_pci(address: PciAddress, offset: u16) -> u16 {
 }
 
 impl Handler for DirectMap {
-    unsafe fn map_physical_region<T>(&self, physical_address: usize, size: usize) -> PhysicalMapping<Self, T> {
+    unsafe fn map_physical_region<T>(
+        &self,
+        physical_address: usize,
+        size: usize,
+    ) -> PhysicalMapping<Self, T> {
         let address = map(physical_address as u64, size) as *mut T;
         PhysicalMapping {
             physical_start: physical_address,

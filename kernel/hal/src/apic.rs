@@ -68,7 +68,8 @@ fn read(register: u32) -> u32 {
         // SAFETY: the register exists in x2APIC mode.
         unsafe { setup::read_msr(0x800 + register / 16) as u32 }
     } else {
-        MMIO.get().map_or(0, |mmio| mmio.read::<u32>(register as usize))
+        MMIO.get()
+            .map_or(0, |mmio| mmio.read::<u32>(register as usize))
     }
 }
 
@@ -91,7 +92,11 @@ pub(crate) fn init() {
     }
     init_current();
     IO_APICS.call_once(|| {
-        acpi::info().io_apics.iter().map(|info| IoApic::new(info.phys, info.gsi_base)).collect()
+        acpi::info()
+            .io_apics
+            .iter()
+            .map(|info| IoApic::new(info.phys, info.gsi_base))
+            .collect()
     });
 }
 
@@ -114,13 +119,19 @@ pub(crate) fn init_current() {
     write(TIMER_DIVIDE, DIVIDE_1);
     write(ERROR_STATUS, 0);
     write(SPURIOUS, APIC_ENABLE | u32::from(VECTOR_SPURIOUS));
-    local::local().apic_id.store(current_id(), Ordering::Release);
+    local::local()
+        .apic_id
+        .store(current_id(), Ordering::Release);
 }
 
 /// The local APIC id of this CPU.
 pub(crate) fn current_id() -> u32 {
     let id = read(ID);
-    if X2APIC.load(Ordering::Relaxed) { id } else { id >> 24 }
+    if X2APIC.load(Ordering::Relaxed) {
+        id
+    } else {
+        id >> 24
+    }
 }
 
 /// Ends the interrupt in service.
@@ -237,7 +248,11 @@ impl IoApic {
         let mmio = map_mmio(phys, 4096);
         mmio.write::<u32>(IO_SELECT, IO_VERSION);
         let inputs = (mmio.read::<u32>(IO_WINDOW) >> 16 & 0xff) + 1;
-        let apic = IoApic { registers: IrqLock::new(mmio), gsi_base, inputs };
+        let apic = IoApic {
+            registers: IrqLock::new(mmio),
+            gsi_base,
+            inputs,
+        };
         for input in 0..inputs {
             apic.write_entry(input, MASKED, 0);
         }
@@ -256,14 +271,26 @@ impl IoApic {
 
 /// The wiring of ISA interrupt `irq`.
 pub(crate) fn isa_wire(irq: u8) -> IsaOverride {
-    let same = IsaOverride { irq, gsi: u32::from(irq), active_low: false, level: false };
-    acpi::info().overrides.iter().find(|wire| wire.irq == irq).copied().unwrap_or(same)
+    let same = IsaOverride {
+        irq,
+        gsi: u32::from(irq),
+        active_low: false,
+        level: false,
+    };
+    acpi::info()
+        .overrides
+        .iter()
+        .find(|wire| wire.irq == irq)
+        .copied()
+        .unwrap_or(same)
 }
 
 /// Lets wired interrupt `gsi` interrupt a CPU with `vector`. False if there is no such input.
 pub(crate) fn route(gsi: u32, vector: u8, apic_id: u32, active_low: bool, level: bool) -> bool {
     let apics = IO_APICS.get().map_or(&[][..], Vec::as_slice);
-    let found = apics.iter().find(|apic| (apic.gsi_base..apic.gsi_base + apic.inputs).contains(&gsi));
+    let found = apics
+        .iter()
+        .find(|apic| (apic.gsi_base..apic.gsi_base + apic.inputs).contains(&gsi));
     if let Some(apic) = found {
         let polarity = if active_low { IO_ACTIVE_LOW } else { 0 };
         let trigger = if level { IO_LEVEL } else { 0 };

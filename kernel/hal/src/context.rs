@@ -112,7 +112,11 @@ impl UserContext {
         self.rflags = self.rflags & USER_FLAGS | FLAG_IF | FLAG_RESERVED;
         if !is_canonical(self.rip) {
             let vector = VECTOR_GENERAL_PROTECTION;
-            return UserExit::Exception(Exception { vector, error_code: 0, cr2: 0 });
+            return UserExit::Exception(Exception {
+                vector,
+                error_code: 0,
+                cr2: 0,
+            });
         }
         loop {
             // SAFETY: interrupts are on here (asserted by `before_user`) and come on again below or

@@ -47,7 +47,9 @@ static LAYOUTS: Once<Layouts> = Once::new();
 static HAS_XSAVE: AtomicBool = AtomicBool::new(false);
 
 fn layouts() -> &'static Layouts {
-    LAYOUTS.get().expect("extended registers before their set-up")
+    LAYOUTS
+        .get()
+        .expect("extended registers before their set-up")
 }
 
 /// Finds out what there is, on the boot CPU.
@@ -104,11 +106,17 @@ fn mxcsr_mask() -> u32 {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+    bytes
+        .get(at..at + 4)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u32::from_le_bytes)
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
+    bytes
+        .get(at..at + 8)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u64::from_le_bytes)
 }
 
 /// Bytes of the XSAVE area (standard format) with all enabled features.
@@ -128,7 +136,7 @@ pub fn save_current(area: &mut [u8]) {
 
 /// Loads the current task's state from a full area or a legacy image of 512 bytes.
 /// Fails, changing nothing, if the size or the contents are not valid.
-pub fn restore_current(area: &[u8]) -> Result<(), ()> {
+pub fn restore_current(area: &[u8]) -> Result<(), task::Refused> {
     task::current().fpu_write(area)
 }
 
@@ -247,7 +255,10 @@ impl<'a> Image<'a> {
         let layouts = layouts();
         let mxcsr_valid = |bytes: &[u8]| u32_at(bytes, MXCSR) & !layouts.mxcsr_mask == 0;
         if bytes.len() == LEGACY {
-            return mxcsr_valid(bytes).then_some(Image { bytes, present: X87 | SSE });
+            return mxcsr_valid(bytes).then_some(Image {
+                bytes,
+                present: X87 | SSE,
+            });
         }
         let header = bytes.get(LEGACY..LEGACY + HEADER)?;
         let present = u64_at(header, 0);

@@ -101,8 +101,10 @@ pub(crate) fn load_current() {
         limit: u16,
         base: u64,
     }
-    let pointer =
-        Pointer { limit: (size_of::<Gdt>() - 1) as u16, base: block.gdt.get().addr() as u64 };
+    let pointer = Pointer {
+        limit: (size_of::<Gdt>() - 1) as u16,
+        base: block.gdt.get().addr() as u64,
+    };
     // SAFETY: the table holds the kernel's flat segments at these selectors and lives forever; the
     // far return only reloads CS. Loading null selectors into FS and GS would clear their bases on
     // some CPUs, so those stay as they are.

@@ -42,7 +42,9 @@ pub fn disable() -> IrqGuard {
         cpu.irq_were_on.set(were_on);
     }
     cpu.irq_depth.set(depth + 1);
-    IrqGuard { _not_send: PhantomData }
+    IrqGuard {
+        _not_send: PhantomData,
+    }
 }
 
 impl Drop for IrqGuard {
@@ -95,7 +97,7 @@ const DEVICE_VECTORS: usize = (apic::LAST_DEVICE - apic::FIRST_DEVICE + 1) as us
 /// The handlers of one CPU's device vectors; null or leaked.
 struct Table([AtomicPtr<Action>; DEVICE_VECTORS]);
 
-static TABLES: Once<Vec<Box<Table>>> = Once::new();
+static TABLES: Once<Vec<Table>> = Once::new();
 static ACTIONS: IrqLock<Vec<&'static Action>> = IrqLock::new(Vec::new());
 /// Numbers of message-signalled interrupts start after those of the I/O APIC.
 static NEXT_MSI_NUMBER: AtomicU32 = AtomicU32::new(24);
@@ -105,13 +107,19 @@ pub(crate) fn init() {
     let cpus = crate::acpi::info().cpus.len().clamp(1, cpu::MAX_CPUS);
     TABLES.call_once(|| {
         (0..cpus)
-            .map(|_| Box::new(Table([const { AtomicPtr::new(ptr::null_mut()) }; DEVICE_VECTORS])))
+            .map(|_| Table([const { AtomicPtr::new(ptr::null_mut()) }; DEVICE_VECTORS]))
             .collect()
     });
 }
 
 /// Puts a handler into a free vector of `cpu`.
-fn install(number: u32, name: &str, chip: &'static str, cpu: usize, handler: Handler) -> Option<u8> {
+fn install(
+    number: u32,
+    name: &str,
+    chip: &'static str,
+    cpu: usize,
+    handler: Handler,
+) -> Option<u8> {
     let table = TABLES.get()?.get(cpu)?;
     let action = Box::new(Action {
         number,
@@ -123,7 +131,12 @@ fn install(number: u32, name: &str, chip: &'static str, cpu: usize, handler: Han
     });
     let pointer = Box::into_raw(action);
     for (i, slot) in table.0.iter().enumerate() {
-        let free = slot.compare_exchange(ptr::null_mut(), pointer, Ordering::Release, Ordering::Relaxed);
+        let free = slot.compare_exchange(
+            ptr::null_mut(),
+            pointer,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
         if free.is_ok() {
             // SAFETY: from `Box::into_raw`, and an entry in the table is never freed.
             ACTIONS.lock().push(unsafe { &*pointer });
@@ -138,7 +151,14 @@ fn install(number: u32, name: &str, chip: &'static str, cpu: usize, handler: Han
 /// Routes ISA interrupt `irq` (with the firmware's overrides) to `handler` on CPU 0.
 pub fn register_isa(irq: u8, name: &'static str, handler: Handler) -> Result<(), NoIrq> {
     let wire = apic::isa_wire(irq);
-    register(wire.gsi, u32::from(irq), name, wire.active_low, wire.level, handler)
+    register(
+        wire.gsi,
+        u32::from(irq),
+        name,
+        wire.active_low,
+        wire.level,
+        handler,
+    )
 }
 
 /// Routes the global system interrupt `gsi` to `handler` on CPU 0, level-triggered and active-low
@@ -150,7 +170,10 @@ pub fn register_gsi(gsi: u32, name: &'static str, handler: Handler) -> Result<()
 /// Routes the ACPI system control interrupt, level-triggered and active-low unless overridden.
 pub(crate) fn register_sci(irq: u8, handler: Handler) -> Result<(), NoIrq> {
     let wire = apic::isa_wire(irq);
-    let overridden = crate::acpi::info().overrides.iter().any(|wire| wire.irq == irq);
+    let overridden = crate::acpi::info()
+        .overrides
+        .iter()
+        .any(|wire| wire.irq == irq);
     let active_low = wire.active_low || !overridden;
     register(wire.gsi, u32::from(irq), "acpi", active_low, true, handler)
 }
@@ -163,10 +186,18 @@ fn register(
     level: bool,
     handler: Handler,
 ) -> Result<(), NoIrq> {
-    let chip = if level { "IO-APIC-level" } else { "IO-APIC-edge" };
+    let chip = if level {
+        "IO-APIC-level"
+    } else {
+        "IO-APIC-edge"
+    };
     let vector = install(number, name, chip, 0, handler).ok_or(NoIrq)?;
     let apic_id = local::of(0).map_or(0, |block| block.apic_id.load(Ordering::Relaxed));
-    if apic::route(gsi, vector, apic_id, active_low, level) { Ok(()) } else { Err(NoIrq) }
+    if apic::route(gsi, vector, apic_id, active_low, level) {
+        Ok(())
+    } else {
+        Err(NoIrq)
+    }
 }
 
 /// A message-signalled interrupt: what to program into the device.
@@ -189,7 +220,11 @@ pub fn alloc_msi(name: &str, cpu: usize, handler: Handler) -> Option<Msi> {
     let apic_id = u8::try_from(apic_id).ok()?;
     let number = NEXT_MSI_NUMBER.fetch_add(1, Ordering::Relaxed);
     let vector = install(number, name, "PCI-MSI", cpu, handler)?;
-    Some(Msi { address: MSI_ADDRESS | u64::from(apic_id) << 12, data: u32::from(vector), vector })
+    Some(Msi {
+        address: MSI_ADDRESS | u64::from(apic_id) << 12,
+        data: u32::from(vector),
+        vector,
+    })
 }
 
 /// Serves interrupt `vector`; interrupts are off.
@@ -276,7 +311,12 @@ pub fn counts() -> Vec<IrqCount> {
             *count = action.count.load(Ordering::Relaxed);
         }
         let label = format!("{}", action.number);
-        IrqCount { label, counts, chip: action.chip, name: action.name.clone() }
+        IrqCount {
+            label,
+            counts,
+            chip: action.chip,
+            name: action.name.clone(),
+        }
     });
     let own = OWN.iter().map(|&(vector, label, name)| IrqCount {
         label: label.to_owned(),

@@ -14,14 +14,8 @@ use core::{
 };
 
 use crate::{
-    addr::KERNEL_BASE,
-    boot, cpu,
-    cpu::local,
-    hooks::hooks,
-    irq, power, serial,
-    sync::IrqLock,
-    task, time,
-    trap::TrapFrame,
+    addr::KERNEL_BASE, boot, cpu, cpu::local, hooks::hooks, irq, power, serial, sync::IrqLock,
+    task, time, trap::TrapFrame,
 };
 
 /// Bytes reserved for names.
@@ -92,7 +86,10 @@ struct Text {
     len: usize,
 }
 
-static TEXT: IrqLock<Text> = IrqLock::new(Text { bytes: [0; TEXT_SIZE], len: 0 });
+static TEXT: IrqLock<Text> = IrqLock::new(Text {
+    bytes: [0; TEXT_SIZE],
+    len: 0,
+});
 
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -115,7 +112,11 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     match info.location() {
         Some(at) => {
             let message = info.message();
-            die(format_args!("{message} at {}:{}", at.file(), at.line()), None, rbp)
+            die(
+                format_args!("{message} at {}:{}", at.file(), at.line()),
+                None,
+                rbp,
+            )
         }
         None => die(format_args!("{}", info.message()), None, rbp),
     }
@@ -133,7 +134,9 @@ fn die(message: fmt::Arguments<'_>, frame: Option<&TrapFrame>, rbp: usize) -> ! 
         Ok(_) => {}
         // A panic while printing one: stop, what is printed must do.
         Err(by) if by == me + 1 => {
-            serial::early_write(format_args!("\nanother panic while printing this one: {message}\n"));
+            serial::early_write(format_args!(
+                "\nanother panic while printing this one: {message}\n"
+            ));
             finish();
         }
         // Another CPU is at it.
@@ -143,7 +146,7 @@ fn die(message: fmt::Arguments<'_>, frame: Option<&TrapFrame>, rbp: usize) -> ! 
     serial::ignore_locks();
     {
         let mut text = TEXT.lock();
-        let _ = describe(&mut *text, message, frame, rbp);
+        let _ = describe(&mut text, message, frame, rbp);
     }
     if let Some(hooks) = hooks() {
         let text = TEXT.lock();
@@ -165,7 +168,12 @@ fn describe(
         write!(out, " task: {} ({})", task.name(), task.id())?;
     }
     let now = time::now();
-    writeln!(out, " time: {}.{:06}", now / 1_000_000_000, now / 1000 % 1_000_000)?;
+    writeln!(
+        out,
+        " time: {}.{:06}",
+        now / 1_000_000_000,
+        now / 1000 % 1_000_000
+    )?;
     if let Some(frame) = frame {
         writeln!(out, "{frame}")?;
     }
@@ -206,7 +214,12 @@ impl Iterator for Frames {
             return None;
         }
         // SAFETY: both words lie on a kernel stack, which is mapped.
-        let (next, address) = unsafe { ((rbp as *const usize).read(), (rbp as *const usize).add(1).read()) };
+        let (next, address) = unsafe {
+            (
+                (rbp as *const usize).read(),
+                (rbp as *const usize).add(1).read(),
+            )
+        };
         // Frames lie higher and higher.
         self.rbp = if next > rbp { next } else { 0 };
         boot::image().text.contains(&address).then_some(address)
@@ -225,12 +238,9 @@ fn on_stack(addr: usize) -> bool {
 
 /// The function that contains `address` and the offset in it.
 pub fn symbol(address: usize) -> Option<(&'static str, usize)> {
-    // SAFETY: a static; read as volatile because its contents are put there after compilation.
-    let byte = |at: usize| SYMBOLS.0.get(at).map(|b| unsafe { core::ptr::from_ref(b).read_volatile() });
-    let word = |at: usize| {
-        let bytes = [byte(at)?, byte(at + 1)?, byte(at + 2)?, byte(at + 3)?];
-        Some(u32::from_le_bytes(bytes))
-    };
+    // The contents are put there after compilation: the compiler must not think that it knows them.
+    let table: &'static [u8] = core::hint::black_box(&SYMBOLS.0);
+    let word = |at: usize| Some(u32::from_le_bytes(table.get(at..at + 4)?.try_into().ok()?));
     let offset = u32::try_from(address.checked_sub(KERNEL_BASE)?).ok()?;
     if word(0)? != SYMBOLS_MAGIC {
         return None;
@@ -246,10 +256,10 @@ pub fn symbol(address: usize) -> Option<(&'static str, usize)> {
         }
     }
     let entry = 8 + low.checked_sub(1)? * 8;
-    let name = word(entry + 4)? as usize;
-    let len = (name..SYMBOLS_SIZE).position(|at| byte(at) == Some(0))?;
-    let bytes = SYMBOLS.0.get(name..name + len)?;
-    Some((core::str::from_utf8(bytes).ok()?, (offset - word(entry)?) as usize))
+    let name = table.get(word(entry + 4)? as usize..)?;
+    let end = name.iter().position(|&byte| byte == 0)?;
+    let name = core::str::from_utf8(&name[..end]).ok()?;
+    Some((name, (offset - word(entry)?) as usize))
 }
 
 /// The end of a panic.

@@ -21,7 +21,10 @@ const POWER_BUTTON: u16 = 1 << 8;
 /// Stops the other CPUs for good.
 pub(crate) fn stop_others() {
     let me = local::id();
-    for block in (0..cpu::count()).filter(|&cpu| cpu != me).filter_map(local::of) {
+    for block in (0..cpu::count())
+        .filter(|&cpu| cpu != me)
+        .filter_map(local::of)
+    {
         crate::panic::ask_to_stop();
         apic::send_nmi(block.apic_id.load(Ordering::Relaxed));
     }

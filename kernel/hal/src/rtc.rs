@@ -54,7 +54,7 @@ fn from_bcd(value: u8) -> u8 {
 }
 
 fn to_bcd(value: u8) -> u8 {
-    value / 10 << 4 | value % 10
+    ((value / 10) << 4) | (value % 10)
 }
 
 /// Seconds since 1970 (UTC).
@@ -86,13 +86,27 @@ pub fn now() -> i64 {
 pub fn set(seconds: i64) {
     let (year, month, day) = civil_from_days(seconds.div_euclid(86400));
     let rest = seconds.rem_euclid(86400);
-    let fields = [rest % 60, rest / 60 % 60, rest / 3600, day, month, year.rem_euclid(100)];
+    let fields = [
+        rest % 60,
+        rest / 60 % 60,
+        rest / 3600,
+        day,
+        month,
+        year.rem_euclid(100),
+    ];
     let _guard = LOCK.lock();
     let status = read(STATUS_B);
     write(STATUS_B, status | HALT | HOURS_24);
     for (register, value) in FIELDS.into_iter().zip(fields) {
         let value = value as u8;
-        write(register, if status & BINARY == 0 { to_bcd(value) } else { value });
+        write(
+            register,
+            if status & BINARY == 0 {
+                to_bcd(value)
+            } else {
+                value
+            },
+        );
     }
     write(STATUS_B, status & !HALT | HOURS_24);
 }

@@ -36,7 +36,8 @@ const TRANSMITTER_EMPTY: u8 = 0x20;
 const FIFO_SIZE: usize = 16;
 const CLOCK: u32 = 115_200;
 
-type RxHandler = Box<dyn Fn(&[u8]) + Send + Sync>;
+/// Gets received bytes.
+pub type RxHandler = Box<dyn Fn(&[u8]) + Send + Sync>;
 
 /// A serial port.
 pub struct Port {
@@ -59,7 +60,9 @@ static IGNORE_LOCKS: AtomicBool = AtomicBool::new(false);
 
 /// The port `n` (0 = COM1), if it is there.
 pub fn port(n: usize) -> Option<&'static Port> {
-    PORTS.get(n).filter(|port| port.present.load(Ordering::Relaxed))
+    PORTS
+        .get(n)
+        .filter(|port| port.present.load(Ordering::Relaxed))
 }
 
 /// Probes the ports and sets them to 115200 8N1.
@@ -124,7 +127,14 @@ impl Registers<'_> {
 impl Port {
     const fn new(base: u16, irq: u8, name: &'static str) -> Self {
         let (present, locked) = (AtomicBool::new(false), AtomicBool::new(false));
-        Port { base, irq, name, present, locked, rx: Once::new() }
+        Port {
+            base,
+            irq,
+            name,
+            present,
+            locked,
+            rx: Once::new(),
+        }
     }
 
     fn read(&self, register: u16) -> u8 {
@@ -142,7 +152,10 @@ impl Port {
         while self.locked.swap(true, Ordering::Acquire) && !IGNORE_LOCKS.load(Ordering::Relaxed) {
             spin_loop();
         }
-        Registers { port: self, _irqs_off: guard }
+        Registers {
+            port: self,
+            _irqs_off: guard,
+        }
     }
 
     /// Whether a UART answers: its scratch register keeps a value and its loopback returns a byte.
@@ -168,7 +181,10 @@ impl Port {
     }
 
     fn set_divisor(&self, baud: u32) {
-        let [low, high] = u16::try_from(CLOCK / baud.max(1)).unwrap_or(u16::MAX).max(1).to_le_bytes();
+        let [low, high] = u16::try_from(CLOCK / baud.max(1))
+            .unwrap_or(u16::MAX)
+            .max(1)
+            .to_le_bytes();
         self.write_register(LINE_CONTROL, EIGHT_N_ONE | DIVISOR_ACCESS);
         self.write_register(DATA, low);
         self.write_register(INTERRUPT_ENABLE, high);
@@ -192,7 +208,7 @@ impl Port {
 
     /// Sets who gets received bytes (interrupt context) and turns the receive interrupt on. The
     /// first call counts.
-    pub fn set_rx_handler(&'static self, handler: Box<dyn Fn(&[u8]) + Send + Sync>) {
+    pub fn set_rx_handler(&'static self, handler: RxHandler) {
         let mut first = false;
         self.rx.call_once(|| {
             first = true;

@@ -51,7 +51,11 @@ fn limit() -> usize {
 /// Starts the other CPUs and waits until they are up.
 pub(crate) fn start_others() {
     let boot_id = apic::current_id();
-    let others = acpi::info().cpus.iter().copied().filter(|&id| id != boot_id);
+    let others = acpi::info()
+        .cpus
+        .iter()
+        .copied()
+        .filter(|&id| id != boot_id);
     let mut started = 0;
     for apic_id in others.take(limit() - 1) {
         if started == 0 {
@@ -79,7 +83,12 @@ fn copy_trampoline() {
 fn set_word(symbol: *const u8, value: usize) {
     let offset = symbol.addr() - (&raw const keel_trampoline).addr();
     // SAFETY: the word lies in the reserved page; no CPU is in it now.
-    unsafe { (phys_to_virt(TRAMPOLINE) as *mut u8).add(offset).cast::<usize>().write_volatile(value) };
+    unsafe {
+        (phys_to_virt(TRAMPOLINE) as *mut u8)
+            .add(offset)
+            .cast::<usize>()
+            .write_volatile(value)
+    };
 }
 
 /// Starts one CPU as number `id`. False if it does not come.
@@ -89,8 +98,14 @@ fn start_one(apic_id: u32, id: usize) -> bool {
         return false;
     };
     set_word(&raw const keel_trampoline_stack, idle.stack_top());
-    set_word(&raw const keel_trampoline_block, ptr::from_ref(block).addr());
-    set_word(&raw const keel_trampoline_table, paging::kernel_cr3() as usize);
+    set_word(
+        &raw const keel_trampoline_block,
+        ptr::from_ref(block).addr(),
+    );
+    set_word(
+        &raw const keel_trampoline_table,
+        paging::kernel_cr3() as usize,
+    );
     fence(Ordering::SeqCst);
     let before = PASSED.load(Ordering::Acquire);
     apic::send_init(apic_id);

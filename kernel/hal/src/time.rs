@@ -114,7 +114,10 @@ fn arm(ns: u64) {
     if TSC_DEADLINE.load(Ordering::Relaxed) {
         let tsc = match ns {
             u64::MAX => 0,
-            _ => BASE_TSC.load(Ordering::Relaxed).saturating_add(ns_to_ticks(ns, tsc_hz())).max(1),
+            _ => BASE_TSC
+                .load(Ordering::Relaxed)
+                .saturating_add(ns_to_ticks(ns, tsc_hz()))
+                .max(1),
         };
         // SAFETY: the CPU has this timer; 0 disarms it.
         unsafe { setup::write_msr(setup::MSR_TSC_DEADLINE, tsc) };
@@ -256,9 +259,19 @@ impl Sample {
             let after = read_tsc();
             let apic = apic::timer_remaining();
             let middle = before + (after - before) / 2;
-            (after - before, Sample { tsc: middle, apic, reference: value })
+            (
+                after - before,
+                Sample {
+                    tsc: middle,
+                    apic,
+                    reference: value,
+                },
+            )
         });
-        tries.min_by_key(|(width, _)| *width).map(|(_, sample)| sample).expect("not empty")
+        tries
+            .min_by_key(|(width, _)| *width)
+            .map(|(_, sample)| sample)
+            .expect("not empty")
     }
 }
 
@@ -298,7 +311,10 @@ pub(crate) fn start_calibration() -> Calibration {
         let sample = Sample::take(&reference);
         (reference, sample)
     });
-    Calibration { known_hz, measurement }
+    Calibration {
+        known_hz,
+        measurement,
+    }
 }
 
 /// Ends the measurement: the clock runs from the TSC reading `entered` on.
@@ -315,7 +331,10 @@ pub(crate) fn finish_calibration(calibration: Calibration, entered: u64) {
         let ticks = u128::from(end.reference.wrapping_sub(start.reference) & mask);
         let scale = |n: u64| (u128::from(n) * u128::from(reference.hz()) / ticks) as u64;
         tsc_hz.get_or_insert(scale(end.tsc - start.tsc));
-        APIC_HZ.store(scale(u64::from(start.apic.wrapping_sub(end.apic))), Ordering::Relaxed);
+        APIC_HZ.store(
+            scale(u64::from(start.apic.wrapping_sub(end.apic))),
+            Ordering::Relaxed,
+        );
     }
     set_frequency(tsc_hz.expect("measured or known"), entered);
     init_current();

@@ -70,13 +70,41 @@ pub(crate) struct TrapFrame {
 
 impl fmt::Display for TrapFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "RIP: {:016x} CS: {:02x} RFLAGS: {:08x}", self.rip, self.cs, self.rflags)?;
-        writeln!(f, "RSP: {:016x} SS: {:02x} error code: {:x}", self.rsp, self.ss, self.error_code)?;
-        writeln!(f, "RAX: {:016x} RBX: {:016x} RCX: {:016x}", self.rax, self.rbx, self.rcx)?;
-        writeln!(f, "RDX: {:016x} RSI: {:016x} RDI: {:016x}", self.rdx, self.rsi, self.rdi)?;
-        writeln!(f, "RBP: {:016x} R08: {:016x} R09: {:016x}", self.rbp, self.r8, self.r9)?;
-        writeln!(f, "R10: {:016x} R11: {:016x} R12: {:016x}", self.r10, self.r11, self.r12)?;
-        write!(f, "R13: {:016x} R14: {:016x} R15: {:016x}", self.r13, self.r14, self.r15)
+        writeln!(
+            f,
+            "RIP: {:016x} CS: {:02x} RFLAGS: {:08x}",
+            self.rip, self.cs, self.rflags
+        )?;
+        writeln!(
+            f,
+            "RSP: {:016x} SS: {:02x} error code: {:x}",
+            self.rsp, self.ss, self.error_code
+        )?;
+        writeln!(
+            f,
+            "RAX: {:016x} RBX: {:016x} RCX: {:016x}",
+            self.rax, self.rbx, self.rcx
+        )?;
+        writeln!(
+            f,
+            "RDX: {:016x} RSI: {:016x} RDI: {:016x}",
+            self.rdx, self.rsi, self.rdi
+        )?;
+        writeln!(
+            f,
+            "RBP: {:016x} R08: {:016x} R09: {:016x}",
+            self.rbp, self.r8, self.r9
+        )?;
+        writeln!(
+            f,
+            "R10: {:016x} R11: {:016x} R12: {:016x}",
+            self.r10, self.r11, self.r12
+        )?;
+        write!(
+            f,
+            "R13: {:016x} R14: {:016x} R15: {:016x}",
+            self.r13, self.r14, self.r15
+        )
     }
 }
 
@@ -139,7 +167,10 @@ pub(crate) fn load_current() {
         limit: u16,
         base: u64,
     }
-    let pointer = Pointer { limit: 256 * 16 - 1, base: IDT.0.get().addr() as u64 };
+    let pointer = Pointer {
+        limit: 256 * 16 - 1,
+        base: IDT.0.get().addr() as u64,
+    };
     // SAFETY: the table is filled, lives forever and leads to the stubs below.
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(readonly, nostack)) };
 }
@@ -160,7 +191,11 @@ pub(crate) fn from_user(vector: u8, error_code: u64) -> Option<UserExit> {
     };
     // SAFETY: they were on in user mode.
     unsafe { asm!("sti", options(nomem, nostack)) };
-    Some(UserExit::Exception(Exception { vector, error_code, cr2: detail }))
+    Some(UserExit::Exception(Exception {
+        vector,
+        error_code,
+        cr2: detail,
+    }))
 }
 
 /// Clears AC, which user code may have set and which is set during user copies.
@@ -264,7 +299,9 @@ fn machine_check(frame: &TrapFrame) -> ! {
             } else {
                 0
             };
-            crate::early_println!("machine check: bank {bank} status {status:016x} address {addr:x}");
+            crate::early_println!(
+                "machine check: bank {bank} status {status:016x} address {addr:x}"
+            );
         }
     }
     fatal("machine check", frame)
@@ -275,7 +312,10 @@ fn fatal(what: &str, frame: &TrapFrame) -> ! {
 }
 
 fn fatal_at(what: &str, addr: usize, frame: &TrapFrame) -> ! {
-    let action = match (frame.error_code & 1 << 4 != 0, frame.error_code & FAULT_WRITE != 0) {
+    let action = match (
+        frame.error_code & 1 << 4 != 0,
+        frame.error_code & FAULT_WRITE != 0,
+    ) {
         (true, _) => "execute",
         (false, true) => "write",
         (false, false) => "read",

@@ -17,7 +17,9 @@ pub fn run(how: &str) {
             task::schedule();
         }
         "assert" => {
-            crate::sched::in_parallel(2 * cpu::count(), |_| assert_eq!(cpu::id(), 0, "not on the first CPU"));
+            crate::sched::in_parallel(2 * cpu::count(), |_| {
+                assert_eq!(cpu::id(), 0, "not on the first CPU")
+            });
         }
         "reboot" => power::reboot(),
         "halt" => power::halt(),

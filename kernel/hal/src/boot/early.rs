@@ -14,7 +14,10 @@ struct Buffer {
     len: usize,
 }
 
-static BUFFER: IrqLock<Buffer> = IrqLock::new(Buffer { bytes: [0; CAPACITY], len: 0 });
+static BUFFER: IrqLock<Buffer> = IrqLock::new(Buffer {
+    bytes: [0; CAPACITY],
+    len: 0,
+});
 
 impl Write for Buffer {
     fn write_str(&mut self, text: &str) -> fmt::Result {

@@ -92,7 +92,8 @@ pub fn initrd() -> Option<&'static [u8]> {
 
 /// The firmware's memory map, sorted, cut by `mem=`.
 pub fn memory_map() -> &'static [MemRegion] {
-    INFO.get().map_or(&[], |info| &info.regions[..info.region_count])
+    INFO.get()
+        .map_or(&[], |info| &info.regions[..info.region_count])
 }
 
 /// The ranges of physical memory that are not to be handed out: low memory, image, RAM disk.
@@ -108,7 +109,11 @@ pub(super) fn rsdp() -> Option<u64> {
 /// Reads the loader's information, `info` being its physical address.
 pub(super) fn read(magic: u32, info: u32) {
     let mut boot = BootInfo {
-        regions: [MemRegion { start: 0, end: 0, kind: MemKind::Reserved }; MAX_REGIONS],
+        regions: [MemRegion {
+            start: 0,
+            end: 0,
+            kind: MemKind::Reserved,
+        }; MAX_REGIONS],
         region_count: 0,
         command_line: [0; MAX_COMMAND_LINE],
         command_line_len: 0,
@@ -170,7 +175,7 @@ impl BootInfo {
         text.split_ascii_whitespace()
             .filter_map(|word| word.strip_prefix("mem="))
             .filter_map(parse_size)
-            .last()
+            .next_back()
             .unwrap_or(u64::MAX)
     }
 }
@@ -178,7 +183,11 @@ impl BootInfo {
 /// A number with an optional suffix K, M, G or T.
 fn parse_size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text.as_bytes().get(digits.len()).map(u8::to_ascii_lowercase) {
+    let shift = match text
+        .as_bytes()
+        .get(digits.len())
+        .map(u8::to_ascii_lowercase)
+    {
         None => 0,
         Some(b'k') => 10,
         Some(b'm') => 20,
@@ -186,7 +195,11 @@ fn parse_size(text: &str) -> Option<u64> {
         Some(b't') => 40,
         Some(_) => return None,
     };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift).filter(|&size| size != 0)
+    digits
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1 << shift)
+        .filter(|&size| size != 0)
 }
 
 /// Bytes of physical memory that the boot page tables map; empty if out of reach.
@@ -255,7 +268,10 @@ fn read_pvh(boot: &mut BootInfo, addr: u64) {
     {
         boot.initrd = module.paddr..module.paddr.saturating_add(module.size);
     }
-    assert!(info.version >= 1, "the loader passes no memory map (PVH version 0)");
+    assert!(
+        info.version >= 1,
+        "the loader passes no memory map (PVH version 0)"
+    );
     for i in 0..u64::from(info.memmap_entries) {
         let at = info.memmap_paddr + i * size_of::<MemMapEntry>() as u64;
         if let Some(entry) = object::<MemMapEntry>(at) {
@@ -271,7 +287,9 @@ fn read_multiboot2(boot: &mut BootInfo, addr: u64) {
     while let Some(header) = bytes.get(at..at + 8) {
         let kind = le32(header, 0);
         let size = le32(header, 4) as usize;
-        let Some(tag) = bytes.get(at..at + size).filter(|_| size >= 8) else { break };
+        let Some(tag) = bytes.get(at..at + size).filter(|_| size >= 8) else {
+            break;
+        };
         match kind {
             0 => break,
             1 => boot.set_command_line(&tag[8..]),

@@ -11,9 +11,7 @@ mod loader;
 
 use core::ops::Range;
 
-use crate::{
-    acpi, apic, cpu, fpu, frame, gdt, irq, paging, serial, smp, task, time, trap,
-};
+use crate::{acpi, apic, cpu, fpu, frame, gdt, irq, paging, serial, smp, task, time, trap};
 
 pub use early::{early_log, early_print};
 pub use loader::{MemKind, MemRegion, command_line, initrd, memory_map};

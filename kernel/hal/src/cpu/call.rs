@@ -56,14 +56,26 @@ impl CallQueue {
 
 /// Runs `f` on the online CPUs in `mask` and waits for it.
 pub(super) fn call_on(mask: &CpuMask, f: &(dyn Fn() + Sync)) {
-    assert!(!irq::in_interrupt(), "cross-CPU call from an interrupt handler");
+    assert!(
+        !irq::in_interrupt(),
+        "cross-CPU call from an interrupt handler"
+    );
     let me = local::id();
     // CPUs only ever come online: one that does meanwhile is neither counted nor called.
     let online = super::count();
-    let targets = || mask.iter().filter(|&cpu| cpu != me && cpu < online).filter_map(local::of);
-    let request = Request { function: f, remaining: AtomicUsize::new(targets().count()) };
+    let targets = || {
+        mask.iter()
+            .filter(|&cpu| cpu != me && cpu < online)
+            .filter_map(local::of)
+    };
+    let request = Request {
+        function: f,
+        remaining: AtomicUsize::new(targets().count()),
+    };
     // The lifetime is extended for the slots only: this function waits until all have run it.
-    let pointer = ptr::from_ref(&request).cast_mut().cast::<Request<'static>>();
+    let pointer = ptr::from_ref(&request)
+        .cast_mut()
+        .cast::<Request<'static>>();
     for block in targets() {
         block.calls.slots[me].store(pointer, Ordering::Release);
         // One interrupt is enough until it is served.

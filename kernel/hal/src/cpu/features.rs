@@ -78,7 +78,13 @@ pub(crate) fn fsgsbase_enabled() -> bool {
 
 /// Panics with a clear message if the CPU lacks what the kernel is built on.
 pub(crate) fn check_required() {
-    let required = [(TSC, "TSC"), (MSR, "MSR"), (APIC, "APIC"), (FXSR, "FXSR"), (SSE2, "SSE2")];
+    let required = [
+        (TSC, "TSC"),
+        (MSR, "MSR"),
+        (APIC, "APIC"),
+        (FXSR, "FXSR"),
+        (SSE2, "SSE2"),
+    ];
     for (feature, name) in required {
         assert!(has(feature), "this CPU lacks {name}, which Keel needs");
     }
@@ -226,21 +232,48 @@ pub(super) fn info(cpu: usize) -> CpuInfo {
     let vendor = text(&[v0, v1, v2]);
     let [signature, misc, _, _] = cpuid(1, 0);
     let base_family = signature >> 8 & 0xf;
-    let family = base_family + if base_family == 0xf { signature >> 20 & 0xff } else { 0 };
-    let extended_model = if family >= 6 { (signature >> 16 & 0xf) << 4 } else { 0 };
+    let family = base_family
+        + if base_family == 0xf {
+            signature >> 20 & 0xff
+        } else {
+            0
+        };
+    let extended_model = if family >= 6 {
+        (signature >> 16 & 0xf) << 4
+    } else {
+        0
+    };
     let extended = cpuid(0x8000_0000, 0)[0];
     let model_name = if extended >= 0x8000_0004 {
-        let words: Vec<u32> = (0x8000_0002..=0x8000_0004).flat_map(|leaf| cpuid(leaf, 0)).collect();
+        let words: Vec<u32> = (0x8000_0002..=0x8000_0004)
+            .flat_map(|leaf| cpuid(leaf, 0))
+            .collect();
         text(&words)
     } else {
         String::new()
     };
-    let sizes = if extended >= 0x8000_0008 { cpuid(0x8000_0008, 0)[0] } else { 36 | 48 << 8 };
+    let sizes = if extended >= 0x8000_0008 {
+        cpuid(0x8000_0008, 0)[0]
+    } else {
+        36 | 48 << 8
+    };
     let apic_id = local::of(cpu).map_or(0, |block| block.apic_id.load(Ordering::Relaxed));
     // Bits of the APIC id below the socket number.
-    let package_shift = if level >= 0xb { cpuid(0xb, 1)[0] & 0x1f } else { 0 };
-    let threads_shift = if level >= 0xb { cpuid(0xb, 0)[0] & 0x1f } else { 0 };
-    let package = if package_shift > 0 { apic_id >> package_shift } else { 0 };
+    let package_shift = if level >= 0xb {
+        cpuid(0xb, 1)[0] & 0x1f
+    } else {
+        0
+    };
+    let threads_shift = if level >= 0xb {
+        cpuid(0xb, 0)[0] & 0x1f
+    } else {
+        0
+    };
+    let package = if package_shift > 0 {
+        apic_id >> package_shift
+    } else {
+        0
+    };
     CpuInfo {
         family,
         model: extended_model | signature >> 4 & 0xf,

@@ -140,7 +140,8 @@ impl CpuLocal {
 }
 
 static BOOT_CPU: CpuLocal = CpuLocal::new(0);
-static CPUS: [AtomicPtr<CpuLocal>; MAX_CPUS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS];
+static CPUS: [AtomicPtr<CpuLocal>; MAX_CPUS] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS];
 /// How many CPUs are online.
 pub(crate) static ONLINE: AtomicUsize = AtomicUsize::new(1);
 
@@ -156,7 +157,12 @@ pub(crate) fn install(block: &'static CpuLocal) {
     let id = block.id.get() as usize;
     CPUS[id].store(ptr::from_ref(block).cast_mut(), Ordering::Release);
     // SAFETY: GS_BASE is only used to reach this block, which lives forever.
-    unsafe { super::setup::write_msr(super::setup::MSR_GS_BASE, ptr::from_ref(block).addr() as u64) };
+    unsafe {
+        super::setup::write_msr(
+            super::setup::MSR_GS_BASE,
+            ptr::from_ref(block).addr() as u64,
+        )
+    };
 }
 
 /// The block of CPU `cpu`, if it exists.

@@ -61,7 +61,9 @@ impl CpuMask {
 
     /// Whether `cpu` is a member.
     pub fn test(&self, cpu: usize) -> bool {
-        self.0.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 != 0)
+        self.0
+            .get(cpu / 64)
+            .is_some_and(|word| word >> (cpu % 64) & 1 != 0)
     }
 
     /// Whether there is no member.
@@ -145,7 +147,9 @@ struct Slot<T>(T);
 impl<T: Send + Sync> PerCpu<T> {
     /// Makes the value of each CPU.
     pub fn new(mut init: impl FnMut(usize) -> T) -> Self {
-        PerCpu { slots: (0..count()).map(|cpu| Slot(init(cpu))).collect() }
+        PerCpu {
+            slots: (0..count()).map(|cpu| Slot(init(cpu))).collect(),
+        }
     }
 
     /// The value of the CPU that runs this.
@@ -182,7 +186,10 @@ pub fn need_resched() -> bool {
 /// Sends a reschedule interrupt to `cpu`; wakes it from idle.
 pub fn kick(cpu: usize) {
     if let Some(block) = local::of(cpu).filter(|block| block.online.load(Ordering::Relaxed)) {
-        apic::send_ipi(block.apic_id.load(Ordering::Relaxed), apic::VECTOR_RESCHEDULE);
+        apic::send_ipi(
+            block.apic_id.load(Ordering::Relaxed),
+            apic::VECTOR_RESCHEDULE,
+        );
     }
 }
 
@@ -221,10 +228,11 @@ pub fn cpuid(leaf: u32, sub: u32) -> [u32; 4] {
     features::cpuid(leaf, sub)
 }
 
-/// Sets the FS base of the current task's user mode. Non-canonical values are refused.
-pub fn set_fs_base(base: u64) -> Result<(), ()> {
+/// Sets the FS base of the current task's user mode. False, changing nothing, if it is not a user
+/// address.
+pub fn set_fs_base(base: u64) -> bool {
     let gs = gs_base();
-    task::current().set_segment_bases(base, gs)
+    task::current().set_segment_bases(base, gs).is_ok()
 }
 
 /// The FS base of the current task's user mode.
@@ -232,10 +240,11 @@ pub fn fs_base() -> u64 {
     task::current().segment_bases().0
 }
 
-/// Sets the GS base of the current task's user mode. Non-canonical values are refused.
-pub fn set_gs_base(base: u64) -> Result<(), ()> {
+/// Sets the GS base of the current task's user mode. False, changing nothing, if it is not a user
+/// address.
+pub fn set_gs_base(base: u64) -> bool {
     let fs = fs_base();
-    task::current().set_segment_bases(fs, base)
+    task::current().set_segment_bases(fs, base).is_ok()
 }
 
 /// The GS base of the current task's user mode.

@@ -18,6 +18,10 @@ use crate::{
     paging::{self, PageTable},
 };
 
+/// The task runs elsewhere, or a value is one that user mode must not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
 /// Keeps a task that does not run from being woken.
 struct Hold<'a> {
     task: &'a Task,
@@ -50,8 +54,15 @@ impl Task {
                 continue;
             }
             let new = old | HELD;
-            if self.state.compare_exchange(old, new, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                return Some(Hold { task: self, _irqs_off: guard });
+            if self
+                .state
+                .compare_exchange(old, new, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+            {
+                return Some(Hold {
+                    task: self,
+                    _irqs_off: guard,
+                });
             }
         }
     }
@@ -90,13 +101,16 @@ impl Task {
 
     /// The bases as last saved.
     pub(super) fn saved_bases(&self) -> (u64, u64) {
-        (self.fs_base.load(Ordering::Relaxed), self.gs_base.load(Ordering::Relaxed))
+        (
+            self.fs_base.load(Ordering::Relaxed),
+            self.gs_base.load(Ordering::Relaxed),
+        )
     }
 
     /// Sets them. Fails if they are not user addresses or the task runs elsewhere.
-    pub fn set_segment_bases(&self, fs: u64, gs: u64) -> Result<(), ()> {
+    pub fn set_segment_bases(&self, fs: u64, gs: u64) -> Result<(), Refused> {
         if fs >= TASK_SIZE_MAX as u64 || gs >= TASK_SIZE_MAX as u64 {
-            return Err(());
+            return Err(Refused);
         }
         if self.is_current() {
             let _guard = irq::disable();
@@ -106,7 +120,7 @@ impl Task {
                 write_bases(fs, gs);
             }
         } else {
-            let _hold = self.hold().ok_or(())?;
+            let _hold = self.hold().ok_or(Refused)?;
             self.fs_base.store(fs, Ordering::Relaxed);
             self.gs_base.store(gs, Ordering::Relaxed);
         }
@@ -144,25 +158,25 @@ impl Task {
     /// Sets the extended registers of a task that does not run, or of the current one, from a full
     /// area or a legacy image of 512 bytes. Fails, changing nothing, if it runs elsewhere or the
     /// contents are not valid.
-    pub fn fpu_write(&self, area: &[u8]) -> Result<(), ()> {
-        let image = fpu::Image::parse(area).ok_or(())?;
+    pub fn fpu_write(&self, area: &[u8]) -> Result<(), Refused> {
+        let image = fpu::Image::parse(area).ok_or(Refused)?;
         self.with_stale_fpu(|task| task.fpu.import(&image))
     }
 
     /// Gives it the initial extended registers.
-    pub(crate) fn fpu_reset(&self) -> Result<(), ()> {
+    pub(crate) fn fpu_reset(&self) -> Result<(), Refused> {
         self.with_stale_fpu(|task| task.fpu.reset())
     }
 
     /// Changes the saved extended registers so that they are loaded before user mode runs.
-    fn with_stale_fpu(&self, change: impl FnOnce(&Task)) -> Result<(), ()> {
+    fn with_stale_fpu(&self, change: impl FnOnce(&Task)) -> Result<(), Refused> {
         if self.is_current() {
             let _guard = irq::disable();
             local().fpu_owner.set(0);
             self.fpu_dirty.set(false);
             change(self);
         } else {
-            let _hold = self.hold().ok_or(())?;
+            let _hold = self.hold().ok_or(Refused)?;
             self.fpu_cpu.set(NO_CPU);
             change(self);
         }
@@ -180,20 +194,26 @@ impl Task {
     /// Hardware breakpoints: DR0 to DR3 and DR7, which is 0 for none. Fails if the task runs
     /// elsewhere, an enabled address is not a user address, or DR7 asks for what user code must not
     /// have (I/O breakpoints, debug register protection).
-    pub fn set_debug_regs(&self, addrs: [u64; 4], dr7: u64) -> Result<(), ()> {
+    pub fn set_debug_regs(&self, addrs: [u64; 4], dr7: u64) -> Result<(), Refused> {
         const ALLOWED: u64 = 0xffff_07ff;
         let io = (0..4).any(|i| dr7 >> (16 + 4 * i) & 3 == 2);
         let kernel = addrs.iter().any(|&addr| addr > (TASK_SIZE_MAX - 8) as u64);
         if io || kernel || dr7 & !ALLOWED != 0 {
-            return Err(());
+            return Err(Refused);
         }
-        let set = |task: &Task| task.debug.set(DebugRegs { addrs, dr7, ..task.debug.get() });
+        let set = |task: &Task| {
+            task.debug.set(DebugRegs {
+                addrs,
+                dr7,
+                ..task.debug.get()
+            })
+        };
         if self.is_current() {
             let _guard = irq::disable();
             set(self);
             load_debug_regs(&self.debug.get());
         } else {
-            let _hold = self.hold().ok_or(())?;
+            let _hold = self.hold().ok_or(Refused)?;
             set(self);
         }
         Ok(())
@@ -201,7 +221,11 @@ impl Task {
 
     /// DR0 to DR3, DR6 as of the last debug exception, and DR7; `None` if the task runs elsewhere.
     pub fn debug_regs(&self) -> Option<([u64; 4], u64, u64)> {
-        let _hold = if self.is_current() { None } else { Some(self.hold()?) };
+        let _hold = if self.is_current() {
+            None
+        } else {
+            Some(self.hold()?)
+        };
         let debug = self.debug.get();
         Some((debug.addrs, debug.dr6, debug.dr7))
     }
@@ -230,7 +254,10 @@ pub(crate) fn note_debug_status(dr6: u64) {
     // SAFETY: null or the running task.
     if let Some(task) = unsafe { local::current().as_ref() } {
         let debug = task.debug.get();
-        task.debug.set(DebugRegs { dr6: debug.dr6 | dr6, ..debug });
+        task.debug.set(DebugRegs {
+            dr6: debug.dr6 | dr6,
+            ..debug
+        });
         task.flags.fetch_or(FLAG_DEBUG, Ordering::Relaxed);
     }
 }
@@ -256,7 +283,10 @@ pub(super) fn read_bases() -> (u64, u64) {
     } else {
         // SAFETY: the registers exist in long mode.
         unsafe {
-            (setup::read_msr(setup::MSR_FS_BASE), setup::read_msr(setup::MSR_KERNEL_GS_BASE))
+            (
+                setup::read_msr(setup::MSR_FS_BASE),
+                setup::read_msr(setup::MSR_KERNEL_GS_BASE),
+            )
         }
     }
 }

@@ -150,7 +150,9 @@ pub(super) fn bury(task: *const Task) {
 
 /// Drops the references of exited tasks to themselves. Destructors run: no lock may be held.
 fn reap() {
-    let mut task = DEAD_TASKS.swap(ptr::null_mut(), Ordering::Acquire).cast_const();
+    let mut task = DEAD_TASKS
+        .swap(ptr::null_mut(), Ordering::Acquire)
+        .cast_const();
     while !task.is_null() {
         // SAFETY: taken from the list, so the reference is ours.
         let dead = unsafe { Arc::from_raw(task) };
@@ -265,7 +267,9 @@ pub(crate) fn run_first(main: fn() -> !) -> ! {
         asm!("cli", options(nostack));
         (*cpu.current.get()).state.store(RUNNING, Ordering::Relaxed);
         (*first).state.store(RUNNING | ON_CPU, Ordering::Relaxed);
-        (*first).switched_in.store(time::read_tsc(), Ordering::Relaxed);
+        (*first)
+            .switched_in
+            .store(time::read_tsc(), Ordering::Relaxed);
         cpu.current.set(first);
         let mut unused = 0;
         switch::start_first(&mut unused, *(*first).rsp.get());

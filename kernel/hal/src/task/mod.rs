@@ -39,6 +39,7 @@ use crate::{
     paging::{KernelStack, PageTable},
 };
 
+pub use access::Refused;
 pub(crate) use access::{note_debug_status, take_debug_status};
 pub(crate) use life::{
     before_user, idle_loop, init_boot, new_idle, run_first, set_current_idle, stack_overflow_at,

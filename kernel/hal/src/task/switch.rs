@@ -116,7 +116,9 @@ impl Task {
             };
             let stay = self.flags.load(Ordering::SeqCst) & stop != 0;
             let new = if stay { RUNNING | ON_CPU } else { old | PARKED };
-            let done = self.state.compare_exchange(old, new, Ordering::SeqCst, Ordering::Relaxed);
+            let done = self
+                .state
+                .compare_exchange(old, new, Ordering::SeqCst, Ordering::Relaxed);
             if done.is_ok() {
                 return stay;
             }
@@ -182,7 +184,9 @@ pub(super) fn finish() {
 fn left(prev: *const Task) {
     // SAFETY: it cannot be freed while it is marked as on a CPU.
     let task = unsafe { &*prev };
-    let old = task.state.fetch_and(!(ON_CPU | WAKE_PENDING), Ordering::AcqRel);
+    let old = task
+        .state
+        .fetch_and(!(ON_CPU | WAKE_PENDING), Ordering::AcqRel);
     // From here on it may run elsewhere, exit and be freed, except in these two cases.
     if old & WAKE_PENDING != 0 {
         // SAFETY: it is runnable but nobody else enqueues it; it holds a reference to itself.
@@ -202,7 +206,10 @@ impl Task {
         let cpu = local();
         let now = time::read_tsc();
         let ran = now.saturating_sub(self.switched_in.load(Ordering::Relaxed));
-        self.run_tsc.store(self.run_tsc.load(Ordering::Relaxed) + ran, Ordering::Relaxed);
+        self.run_tsc.store(
+            self.run_tsc.load(Ordering::Relaxed) + ran,
+            Ordering::Relaxed,
+        );
         cpu.switch_tsc.set(now);
         if self.has_page_table() {
             if self.fpu_dirty.replace(false) {
@@ -217,7 +224,8 @@ impl Task {
     /// Loads what user mode will see, except extended registers, which wait until it is entered.
     fn arrive(&self) {
         let cpu = local();
-        self.switched_in.store(cpu.switch_tsc.get(), Ordering::Relaxed);
+        self.switched_in
+            .store(cpu.switch_tsc.get(), Ordering::Relaxed);
         // SAFETY: changed only by the task itself or while it does not run.
         let page_table = unsafe { &*self.page_table.get() };
         let Some(page_table) = page_table else {

@@ -240,7 +240,7 @@ fn restore_fpu(at: u64) -> Result<()> {
         let len = sw.xstate_size as usize;
         user::read(at as usize, &mut area[..len]).map_err(|_| Errno::EFAULT)?;
     }
-    fpu::restore_current(&area).map_err(|()| Errno::EINVAL)
+    fpu::restore_current(&area).map_err(|_| Errno::EINVAL)
 }
 
 /// sigaltstack(2): EPERM while on it, EINVAL for unknown flags, ENOMEM when it is too small.
