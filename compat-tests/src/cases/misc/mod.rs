@@ -112,6 +112,7 @@ static CASES: &[Case] = &[
         assert!(a.len() == 32 && b.len() == 32 && a != b);
     }),
     case!("syslog", "sizes_and_privilege", || {
+        need_root();
         assert!(sc!(syslog, 10, 0, 0).skip_on(&[ENOSYS]).ok() > 0);
         sc!(syslog, 99, 0, 0).err(EINVAL);
         as_nobody(|| sc!(syslog, 5, 0, 0).err(EPERM));
