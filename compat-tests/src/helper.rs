@@ -24,6 +24,14 @@ pub fn run(args: &[String]) -> i32 {
             let _ = sc!(getresgid, &raw mut gr, &raw mut ge, &raw mut gs);
             format!("{r} {e} {s} {gr} {ge} {gs}")
         }
+        Some("random") => {
+            let at = crate::sys::auxv(libc::AT_RANDOM) as usize;
+            crate::sys::peek_bytes(at, 16)
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect()
+        }
+        Some("stack") => format!("{:#x}", crate::sys::auxv(libc::AT_RANDOM)),
         Some("pid") => std::process::id().to_string(),
         Some("auxv") => {
             let at = |k| crate::sys::auxv(k);

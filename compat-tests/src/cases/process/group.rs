@@ -20,10 +20,6 @@ pub static CASES: &[Case] = &[
         child.ok();
     }),
     case!("setpgid", "child_that_executed_is_eacces", || {
-        let child = fork(|| {
-            execve("/bin/sh", &["sh", "-c", "read x"], &[]).is(0);
-        });
-        let _ = child;
         let child = fork(|| execve("/bin/sleep", &["sleep", "60"], &[]).is(0));
         eventually("exec", || {
             text(&format!("/proc/{}/comm", child.pid)) == "sleep\n"
