@@ -3,6 +3,7 @@
 use crate::guest::session::{Running, Signal};
 use crate::qemu::Machine;
 use crate::scratch::Scratch;
+use crate::vt::Screen;
 use anyhow::{Result, bail};
 use regex_lite::Regex;
 use std::time::{Duration, Instant};
@@ -19,11 +20,14 @@ pub struct Console {
     at: usize,
     power_on: Instant,
     ended: Option<String>,
+    screen: Screen,
+    /// Up to where the console has been put on the screen.
+    drawn: usize,
 }
 
 impl Console {
-    /// Starts the machine, whose console must be pipes.
-    pub fn start(machine: &Machine) -> Result<Self> {
+    /// Starts the machine, whose console must be pipes; its terminal has this many rows and columns.
+    pub fn start(machine: &Machine, size: (usize, usize)) -> Result<Self> {
         let power_on = Instant::now();
         let running = Running::new(machine, None, None, Scratch::new()?)?;
         Ok(Self {
@@ -31,6 +35,8 @@ impl Console {
             at: 0,
             power_on,
             ended: None,
+            screen: Screen::new(size.0, size.1),
+            drawn: 0,
         })
     }
 
@@ -66,22 +72,43 @@ impl Console {
                 self.advance(&text);
                 return Ok(text);
             }
-            if let Some(how) = &self.ended {
-                bail!("QEMU ended ({how}) while waiting for /{pattern}/");
+            self.next(pattern, deadline, patience)?;
+        }
+    }
+
+    /// Waits until `pattern` matches the terminal's screen; all that came so far counts as matched then.
+    pub fn wait_screen(&mut self, pattern: &Regex, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let console = self.running.console();
+            self.screen.feed(&console[self.drawn..]);
+            self.drawn = console.len();
+            if pattern.is_match(&self.screen.text()) {
+                self.at = self.drawn;
+                return Ok(());
             }
-            if let Some(message) = self.running.panic_message()
-                && !pattern.as_str().contains("PANIC")
-            {
-                bail!("waiting for /{pattern}/: {message}");
-            }
-            match self.running.next(deadline) {
-                Signal::Timeout => {
-                    bail!("no /{pattern}/ within {:.1} s", patience.as_secs_f64());
-                }
-                Signal::Ended(how) => self.ended = Some(how),
-                Signal::Console | Signal::Agent(_) => {}
+            if let Err(error) = self.next(pattern, deadline, patience) {
+                bail!("{error:#}; the screen:\n{}", self.screen.text());
             }
         }
+    }
+
+    /// Waits for more output; fails if there will be none, or none before the deadline.
+    fn next(&mut self, pattern: &Regex, deadline: Instant, patience: Duration) -> Result<()> {
+        if let Some(how) = &self.ended {
+            bail!("QEMU ended ({how}) while waiting for /{pattern}/");
+        }
+        if let Some(message) = self.running.panic_message()
+            && !pattern.as_str().to_lowercase().contains("panic")
+        {
+            bail!("waiting for /{pattern}/: {message}");
+        }
+        match self.running.next(deadline) {
+            Signal::Timeout => bail!("no /{pattern}/ within {:.1} s", patience.as_secs_f64()),
+            Signal::Ended(how) => self.ended = Some(how),
+            Signal::Console | Signal::Agent(_) => {}
+        }
+        Ok(())
     }
 
     /// Waits until QEMU ends.

@@ -6,6 +6,7 @@
 use crate::cache::{Cache, remove_tree};
 use crate::cmd::{Cmd, step};
 use crate::cpio::Archive;
+use crate::debian::mmdebstrap;
 use crate::guest::media::helper;
 use crate::host;
 use anyhow::{Context, Result, bail};
@@ -57,9 +58,8 @@ pub fn get(cache: &Cache) -> Result<Linux> {
 
 /// Downloads and unpacks the kernel package; keeps the image and the modules.
 fn download(folder: &Path) -> Result<()> {
-    host::ensure(&[host::MMDEBSTRAP, host::DEBIAN_KEYS])?;
     let tree = folder.join("tree");
-    Cmd::new("mmdebstrap")
+    mmdebstrap()?
         .args([
             "--variant=extract",
             "--include=linux-image-cloud-amd64",

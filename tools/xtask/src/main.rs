@@ -24,6 +24,7 @@ mod symbols;
 mod test;
 mod toolchain;
 mod trace;
+mod vt;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;

@@ -12,6 +12,7 @@
 
 use crate::cache::{Cache, sha256_of_file};
 use crate::cmd::{Cmd, find_program, say, step};
+use crate::debian::mmdebstrap;
 use crate::{host, kernel_build};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -194,18 +195,18 @@ fn private_sysroot(cache: &Cache) -> Result<Option<Toolchain>> {
             return finished(cache, compiler, "private sysroot").map(Some);
         }
     }
-    for compiler in &candidates {
-        let version = compiler.field(cache.dir(), "release")?;
-        let wanted = minor(&version).context("rustc's version is not 1.N")?;
-        for source in Source::ALL {
+    // What is at hand for any compiler comes before what has to be downloaded for one.
+    for source in Source::ALL {
+        for compiler in &candidates {
+            let version = compiler.field(cache.dir(), "release")?;
+            let wanted = minor(&version).context("rustc's version is not 1.N")?;
             match source.find(cache, compiler, wanted) {
                 Ok(Some(library)) => {
                     build_sysroot(cache, compiler, &library)?;
                     return finished(cache, compiler, &source.to_string()).map(Some);
                 }
                 Ok(None) => say(format_args!(
-                    "{}: no library source 1.{wanted} from {source}",
-                    compiler.name()
+                    "no library source for rustc {version} from {source}"
                 )),
                 Err(error) => say(format_args!("{source}: {error:#}")),
             }
@@ -220,8 +221,7 @@ fn debian_root(cache: &Cache) -> Result<Option<Toolchain>> {
         step(
             "making a root with Debian testing's rustc, cargo and rust-src",
             || {
-                host::ensure(&[host::MMDEBSTRAP, host::DEBIAN_KEYS])?;
-                Cmd::new("mmdebstrap")
+                mmdebstrap()?
                     .args([
                         "--variant=apt",
                         "--include=rustc,cargo,rust-src,gcc,libc6-dev,ca-certificates",
@@ -265,9 +265,13 @@ fn installed(cache: &Cache) -> Result<Vec<Compiler>> {
             .filter_map(|line| line.split_whitespace().next());
         compilers.extend(names.map(|name| Compiler::Host(Some(name.to_owned()))));
     }
+    // The default toolchain is in rustup's list too.
+    let mut known = Vec::new();
     compilers.retain(|compiler| {
         let release = compiler.field(cache.dir(), "release").unwrap_or_default();
-        minor(&release).is_some_and(|minor| minor >= OLDEST)
+        let fresh = !known.contains(&release);
+        known.push(release.clone());
+        fresh && minor(&release).is_some_and(|minor| minor >= OLDEST)
     });
     Ok(compilers)
 }
@@ -334,8 +338,7 @@ impl Source {
 fn debian_source(cache: &Cache, suite: &str) -> Result<Option<PathBuf>> {
     let entry = cache.entry(&format!("toolchain/rust-src-{suite}"), |folder| {
         step(&format!("getting Debian {suite}'s rust-src"), || {
-            host::ensure(&[host::MMDEBSTRAP, host::DEBIAN_KEYS])?;
-            Cmd::new("mmdebstrap")
+            mmdebstrap()?
                 .args(["--variant=extract", "--include=rust-src", suite])
                 .arg(folder.join("root"))
                 .run()

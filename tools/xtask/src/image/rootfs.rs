@@ -3,6 +3,7 @@
 use super::recipe::{Recipe, Source};
 use crate::cache::{Cache, remove_tree, sha256_of_file};
 use crate::cmd::{Cmd, say};
+use crate::debian::mmdebstrap;
 use crate::host;
 use anyhow::{Context, Result};
 use std::fs;
@@ -23,7 +24,6 @@ pub fn obtain(cache: &Cache, recipe: &Recipe, folder: &Path) -> Result<PathBuf> 
             packages,
             downloads,
         } => {
-            host::ensure(&[host::MMDEBSTRAP, host::DEBIAN_KEYS])?;
             let place = folder.join(if host::is_root() {
                 "tree"
             } else {
@@ -33,7 +33,7 @@ pub fn obtain(cache: &Cache, recipe: &Recipe, folder: &Path) -> Result<PathBuf> 
                 "mmdebstrap: Debian {suite} with {} packages beside {variant}",
                 packages.len()
             ));
-            let mut mmdebstrap = Cmd::new("mmdebstrap")
+            let mut mmdebstrap = mmdebstrap()?
                 .arg(format!("--variant={variant}"))
                 .arg(format!("--include={}", packages.join(",")));
             if !downloads.is_empty() {

@@ -321,7 +321,7 @@ impl Runner<'_> {
         let hash = hash.or_else(|| session.image.hash.clone());
         let mut machine = session.machine(qemu::Console::Pipes)?;
         machine.may_reboot = scenario.reboots;
-        let mut console = Console::start(&machine)?;
+        let mut console = Console::start(&machine, scenario.terminal)?;
         let outcome = scenario
             .console
             .iter()
@@ -365,6 +365,9 @@ impl Runner<'_> {
         }
         if step.end {
             return console.wait_end(patience);
+        }
+        if let Some(pattern) = &step.screen {
+            return console.wait_screen(&Regex::new(pattern)?, patience);
         }
         let pattern = Regex::new(step.wait.as_deref().unwrap_or_default())?;
         let before = console.wait(&pattern, patience)?;

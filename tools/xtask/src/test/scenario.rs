@@ -58,6 +58,9 @@ pub struct Scenario {
     /// Conversation.
     #[serde(default)]
     pub console: Vec<Step>,
+    /// Rows and columns of the terminal that `screen` steps look at.
+    #[serde(default = "usual_screen")]
+    pub terminal: (usize, usize),
     /// Whether the machine starts again when the guest reboots.
     #[serde(default)]
     pub reboots: bool,
@@ -96,12 +99,14 @@ pub struct Expect {
     pub same_as_linux: bool,
 }
 
-/// One step of a conversation: exactly one of `wait`, `send`, `end`.
+/// One step of a conversation: exactly one of `wait`, `screen`, `send`, `end`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// A pattern to wait for.
     pub wait: Option<String>,
+    /// A pattern that the terminal's screen has to come to show; its lines end in newlines.
+    pub screen: Option<String>,
     /// Seconds for the wait.
     pub within: Option<f64>,
     /// Seconds since power-on by which it must have come.
@@ -117,6 +122,10 @@ pub struct Step {
 
 fn two() -> u32 {
     2
+}
+
+fn usual_screen() -> (usize, usize) {
+    (24, 80)
 }
 
 fn gigabyte() -> String {
@@ -159,10 +168,16 @@ impl Scenario {
         regex(&self.expect.matches)?;
         for step in &self.console {
             regex(&step.wait)?;
+            regex(&step.screen)?;
             regex(&step.without)?;
-            let kinds = [step.wait.is_some(), step.send.is_some(), step.end];
+            let kinds = [
+                step.wait.is_some(),
+                step.screen.is_some(),
+                step.send.is_some(),
+                step.end,
+            ];
             if kinds.iter().filter(|given| **given).count() != 1 {
-                bail!("a step has exactly one of `wait`, `send`, `end`");
+                bail!("a step has exactly one of `wait`, `screen`, `send`, `end`");
             }
         }
         Ok(())
