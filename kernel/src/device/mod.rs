@@ -6,6 +6,8 @@
 
 pub mod mem;
 pub mod tty;
+pub mod virtio_blk;
+pub mod virtio_rng;
 
 use core::ops::Range;
 use keel_abi::flags::OpenFlags;

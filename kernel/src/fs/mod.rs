@@ -10,26 +10,80 @@
 //! Lock order: rename mutex of the file system → directory `rwsem` (ancestor first) → file `rwsem` →
 //! address-space lock → page lock → file-system locks → dentry and mount spin locks.
 
+pub mod acl;
+pub mod anon;
+pub mod attributes;
+pub mod change;
+pub mod block_file;
 mod context;
 pub mod dentry;
+pub mod devtmpfs;
+mod dirs;
+pub mod ext4;
 mod fdtable;
 mod file;
 mod inode;
+pub mod initramfs;
 pub mod iobuf;
+pub mod locks;
 pub mod mount;
 pub mod namei;
-mod open;
+pub mod open;
+pub mod page_cache;
 pub mod permission;
 mod poll;
+pub mod root;
+pub mod sigio;
 pub mod superblock;
+mod times;
+pub mod tmpfs;
+pub mod xattr;
 
 pub use context::FsContext;
 pub use dentry::Dentry;
+pub use dirs::emit_dots;
 pub use fdtable::{FdTable, NR_OPEN};
-pub use file::{DirSink, File, FileOps, anon_file};
-pub use inode::{Attr, Inode, InodeOps, Owner, RenameFlags, SetAttr, Time};
+pub use file::{file_count, DirSink, File, FileOps, anon_file};
+pub use inode::{Attr, Inode, InodeOps, Owner, RenameFlags, SetAttr, Time, file_type_of};
 pub use iobuf::{IoDst, IoSrc};
 pub use mount::Path;
 pub use open::{open, open_console, open_exec, open_kernel};
 pub use poll::{PollEvents, PollTable};
+pub use times::accessed as link_accessed;
 pub use superblock::{FileSystemType, FsStats, SuperBlock, SuperOps, find_file_system, register_filesystem};
+
+/// Makes the file systems of this folder known.
+pub fn init() {
+    register_filesystem(&tmpfs::Tmpfs);
+    register_filesystem(&tmpfs::Ramfs);
+    register_filesystem(&devtmpfs::Devtmpfs);
+    register_filesystem(&ext4::EXT4);
+    register_filesystem(&ext4::EXT3);
+    register_filesystem(&ext4::EXT2);
+    page_cache::start_flusher();
+    page_cache::start_reclaimer();
+}
+
+/// Writes everything that is dirty to the disks (sync(2)).
+pub fn sync() {
+    for sb in superblock::all() {
+        if !sb.is_read_only()
+            && let Err(error) = sb.ops.sync()
+        {
+            log::error!("sync of {} failed: {error:?}", sb.fs_type.name());
+        }
+    }
+}
+
+/// The last thing before the machine stops: writes everything, and makes every file system read-only.
+pub fn shutdown() {
+    sync();
+    for sb in superblock::all() {
+        if !sb.is_read_only() && !sb.fs_type.nodev() {
+            match sb.ops.remount(true, b"") {
+                Ok(()) => sb.set_read_only(true),
+                Err(error) => log::error!("{} stays writable: {error:?}", sb.fs_type.name()),
+            }
+        }
+    }
+}

@@ -33,7 +33,7 @@ pub use readahead::{ReadAhead, prefetch};
 pub use reclaim::{drop_caches, reclaim, start_reclaimer};
 pub use truncate::{evict, invalidate, punch, truncate, zero_range};
 pub use write::generic_write;
-pub use writeback::{fsync_pages, start_flusher, sync_all, sync_super, write_back};
+pub use writeback::{fsync_pages, start_flusher, sync_all, sync_super, write_back, write_back_range};
 
 use super::Inode;
 use crate::mm::MmapRegistry;

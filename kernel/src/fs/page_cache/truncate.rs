@@ -72,26 +72,18 @@ fn next_page(mapping: &Mapping, from: u64, last: u64) -> Option<Arc<Page>> {
     found
 }
 
-/// Zeroes bytes `[from, to)` (within one page) of a page in memory and marks it dirty; reads it first if `must`.
-pub fn zero_range(inode: &Arc<Inode>, from: u64, to: u64, must: bool) -> Result<()> {
-    let index = from >> PAGE_SHIFT;
-    let page = if must && from < inode.size() {
-        let state = SpinLock::new(super::ReadAhead::default());
-        state.lock().set_scale(0);
-        Some(super::read_page(inode, &state, index, 1)?)
-    } else {
-        inode.pages.resident(index)
-    };
-    let Some(page) = page else { return Ok(()) };
+/// Zeroes bytes `[from, to)`, which lie within one page that is at least partly in the file, and marks it dirty.
+pub fn zero_range(inode: &Arc<Inode>, from: u64, to: u64) -> Result<()> {
+    let state = SpinLock::new(super::ReadAhead::default());
+    state.lock().set_scale(0);
+    let page = super::read_page(inode, &state, from >> PAGE_SHIFT, 1)?;
     let off = from as usize % PAGE_SIZE;
     let len = (to - from).min((PAGE_SIZE - off) as u64) as usize;
     let mapping = super::mapping(inode);
     page.lock();
     if !page.is_gone() {
         page.frame().fill(off, len, 0);
-        if from < inode.size() {
-            mark_dirty(inode, mapping, &page);
-        }
+        mark_dirty(inode, mapping, &page);
     }
     page.unlock();
     Ok(())

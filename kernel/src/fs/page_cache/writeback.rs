@@ -59,7 +59,7 @@ pub fn write_back(inode: &Inode) -> Result<()> {
 }
 
 /// Writes the dirty pages in `[first, last)`.
-pub(super) fn write_back_range(inode: &Inode, first: u64, last: u64) -> Result<()> {
+pub fn write_back_range(inode: &Inode, first: u64, last: u64) -> Result<()> {
     write(inode, first, last, Mode::Wait, usize::MAX).map(drop)
 }
 
