@@ -1,6 +1,7 @@
-/* Lists and runs the C cases: keel-compat-c [--list | --tap] [PATTERN]
+/* Lists and runs the C cases: keel-compat-c [--list | --tap] [--slow N] [PATTERN]
  *
- * Each case runs in a child of its own with a directory of its own and ten seconds.
+ * Each case runs in a child of its own with a directory of its own and ten seconds,
+ * times N on a slow machine.
  */
 #include "case.h"
 
@@ -8,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+static unsigned slow = 1;
 static struct case_entry *first, **last = &first;
 
 void case_register(struct case_entry *entry)
@@ -41,7 +43,7 @@ static int run_case(const struct case_entry *entry)
     pid_t pid = fork();
     if (pid == 0) {
         setpgid(0, 0);
-        alarm(10);
+        alarm(10 * slow);
         if (chdir(dir))
             _exit(FAIL_CODE);
         entry->run();
@@ -67,6 +69,8 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--list"))
             list = 1;
+        else if (!strcmp(argv[i], "--slow") && i + 1 < argc)
+            slow = (unsigned)atoi(argv[++i]);
         else if (strcmp(argv[i], "--tap"))
             pattern = argv[i];
     }
