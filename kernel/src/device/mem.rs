@@ -18,7 +18,7 @@ use crate::process::Cap;
 pub const MAJOR: u32 = 1;
 
 /// Name, minor, permissions.
-const NODES: [(&str, u32, u32); 6] = [
+pub const NODES: [(&str, u32, u32); 6] = [
     ("null", 3, 0o666),
     ("zero", 5, 0o666),
     ("full", 7, 0o666),

@@ -150,6 +150,17 @@ impl FdTable {
             .collect()
     }
 
+    /// The lowest descriptor in use from `from` on.
+    pub fn next_open(&self, from: usize) -> Option<usize> {
+        let table = self.table.lock();
+        (from..table.entries.len()).find(|at| table.entries[*at].is_some())
+    }
+
+    /// How many descriptors are in use.
+    pub fn open_count(&self) -> usize {
+        self.table.lock().entries.iter().flatten().count()
+    }
+
     /// Room for so many descriptors (`FDSize` in /proc/PID/status).
     pub fn capacity(&self) -> usize {
         self.table.lock().entries.len().next_multiple_of(64)

@@ -1,9 +1,9 @@
 //! Open file descriptions, and the behaviour that their kind of file gives them.
 
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use keel_abi::args::FileType;
-use keel_abi::flags::OpenFlags;
+use keel_abi::flags::{Fadvise, OpenFlags};
 
 use super::{Attr, Dentry, Inode, IoDst, IoSrc, Path, PollEvents, PollTable};
 use crate::mm::{VmFlags, VmObject};
@@ -107,14 +107,6 @@ pub struct File {
     pub readahead: SpinLock<super::page_cache::ReadAhead>,
     /// Errors of write-back that happened before this were seen already.
     pub error_seen: core::sync::atomic::AtomicU64,
-    /// Epoll instances that watch it, to be told when it goes.
-    pub epoll_links: SpinLock<Vec<Weak<dyn EpollLink>>>,
-}
-
-/// What an epoll instance keeps of a watched file.
-pub trait EpollLink: Send + Sync {
-    /// The file has been closed for good.
-    fn file_closed(&self, file: *const ());
 }
 
 /// F_SETOWN and F_SETSIG.
@@ -136,12 +128,22 @@ pub struct FileOwner {
 const OPEN_ONLY: OpenFlags =
     OpenFlags::CREAT.union(OpenFlags::EXCL).union(OpenFlags::NOCTTY).union(OpenFlags::TRUNC).union(OpenFlags::CLOEXEC);
 
+/// Open file descriptions in the system (`fs.file-nr`).
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// How many open file descriptions there are.
+pub fn file_count() -> usize {
+    COUNT.load(Ordering::Relaxed)
+}
+
 impl File {
     /// A description of what is at `path`.
     pub fn new(path: Path, inode: Arc<Inode>, ops: Arc<dyn FileOps>, flags: OpenFlags, cred: Arc<Cred>) -> Arc<Self> {
         if !flags.contains(OpenFlags::PATH) {
             inode.opens.fetch_add(1, Ordering::AcqRel);
         }
+        let error_seen = core::sync::atomic::AtomicU64::new(inode.pages.error_sample());
+        COUNT.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             ops,
             path,
@@ -152,7 +154,6 @@ impl File {
             owner: SpinLock::new(FileOwner::default()),
             readahead: SpinLock::new(Default::default()),
             error_seen,
-            epoll_links: SpinLock::new(Vec::new()),
         })
     }
 
@@ -196,6 +197,12 @@ impl File {
         *self.pos.lock()
     }
 
+    /// Its position as far as it can be told without waiting: 0 while a call is moving it. A file in
+    /// /proc/PID/fdinfo may be read through the very description that it tells of.
+    pub fn position_now(&self) -> u64 {
+        self.pos.try_lock().map_or(0, |pos| *pos)
+    }
+
     /// Reads at the file's position and moves it.
     pub fn read(&self, dst: &mut IoDst) -> Result<usize> {
         if !self.readable() {
@@ -204,23 +211,19 @@ impl File {
         if !self.ops.seekable() {
             return self.ops.read(self, dst, 0);
         }
-        let mut pos = self.pos.lock();
-        let n = self.ops.read(self, dst, *pos)?;
-        *pos += n as u64;
+        let n = {
+            let mut pos = self.pos.lock();
+            let n = self.ops.read(self, dst, *pos)?;
+            *pos += n as u64;
+            n
+        };
+        self.was_read(n);
         Ok(n)
     }
 
     /// Writes at the file's position (or its end, with O_APPEND) and moves it.
     pub fn write(&self, src: &mut IoSrc) -> Result<usize> {
-        if !self.writable() {
-            return Err(Errno::EBADF);
-        }
-        if !self.ops.seekable() {
-            return self.ops.write(self, src, 0);
-        }
-        let mut pos = self.pos.lock();
-        let n = self.write_at(src, &mut pos)?;
-        Ok(n)
+        self.write_with(src, None, self.flags().contains(OpenFlags::APPEND))
     }
 
     /// Reads at `pos` without moving: ESPIPE for streams.
@@ -231,39 +234,87 @@ impl File {
         if !self.ops.seekable() {
             return Err(Errno::ESPIPE);
         }
-        self.ops.read(self, dst, pos)
+        let n = self.ops.read(self, dst, pos)?;
+        self.was_read(n);
+        Ok(n)
     }
 
     /// Writes at `pos` without moving: ESPIPE for streams. With O_APPEND at the end, as on Linux.
     pub fn pwrite(&self, src: &mut IoSrc, pos: u64) -> Result<usize> {
+        self.write_with(src, Some(pos), self.flags().contains(OpenFlags::APPEND))
+    }
+
+    /// Writes at `pos`, or at the file's position and moves that; with `append` at the end of the file (pwritev2(2)).
+    pub fn write_with(&self, src: &mut IoSrc, pos: Option<u64>, append: bool) -> Result<usize> {
         if !self.writable() {
             return Err(Errno::EBADF);
         }
         if !self.ops.seekable() {
-            return Err(Errno::ESPIPE);
+            return if pos.is_some() { Err(Errno::ESPIPE) } else { self.ops.write(self, src, 0) };
         }
-        let mut at = pos;
-        self.write_at(src, &mut at)
+        let n = match pos {
+            Some(mut at) => self.write_at(src, &mut at, append)?,
+            None => self.write_at(src, &mut self.pos.lock(), append)?,
+        };
+        if n > 0 {
+            crate::ipc::inotify::written(self);
+            if self.flags().contains(OpenFlags::DSYNC) {
+                self.fsync(!self.flags().contains(OpenFlags::SYNC))?;
+            }
+        }
+        Ok(n)
     }
 
-    /// Regular files: one writer at a time, limits, O_APPEND. `pos` is moved behind what was written.
-    fn write_at(&self, src: &mut IoSrc, pos: &mut u64) -> Result<usize> {
+    /// Regular files: one writer at a time, limits, appending. `pos` is moved behind what was written.
+    fn write_at(&self, src: &mut IoSrc, pos: &mut u64, append: bool) -> Result<usize> {
         if !self.inode.is_regular() {
             let n = self.ops.write(self, src, *pos)?;
             *pos += n as u64;
             return Ok(n);
         }
         let _writer = self.inode.rwsem.write();
-        if self.flags().contains(OpenFlags::APPEND) {
+        if append {
             *pos = self.inode.size();
         }
         self.check_size_limit(src, *pos)?;
         if src.remaining() == 0 {
             return Ok(0);
         }
+        match crate::process::current_opt() {
+            Some(thread) => super::attributes::remove_privileges(&self.inode, &thread.cred())?,
+            None => super::attributes::remove_privileges(&self.inode, &self.cred)?,
+        }
         let n = self.ops.write(self, src, *pos)?;
         *pos += n as u64;
         Ok(n)
+    }
+
+    fn was_read(&self, n: usize) {
+        if n > 0 && self.inode.is_regular() {
+            super::times::file_accessed(self);
+            crate::ipc::inotify::accessed(self);
+        }
+    }
+
+    /// posix_fadvise(2): how `len` bytes from `off` on will be used.
+    pub fn advise(&self, off: u64, len: u64, advice: Fadvise) {
+        let has_pages = self.inode.ops.backing().is_some();
+        let (first, end) = (off >> PAGE_SHIFT, off.saturating_add(len).min(self.inode.size()));
+        match advice {
+            Fadvise::POSIX_FADV_NORMAL => self.readahead.lock().set_scale(1),
+            Fadvise::POSIX_FADV_SEQUENTIAL => self.readahead.lock().set_scale(2),
+            Fadvise::POSIX_FADV_RANDOM => self.readahead.lock().set_scale(0),
+            Fadvise::POSIX_FADV_WILLNEED if has_pages => {
+                let pages = end.div_ceil(PAGE_SIZE as u64).saturating_sub(first);
+                super::page_cache::prefetch(&self.inode, first, pages);
+            }
+            Fadvise::POSIX_FADV_DONTNEED if has_pages => {
+                // Only whole pages: a page that is used in part may be needed still.
+                let (first, last) = (off.div_ceil(PAGE_SIZE as u64), off.saturating_add(len) >> PAGE_SHIFT);
+                super::page_cache::invalidate(&self.inode, first, last);
+            }
+            _ => {}
+        }
     }
 
     /// Cuts a write at RLIMIT_FSIZE and at the file system's largest file: EFBIG (and SIGXFSZ) beyond.
@@ -320,7 +371,9 @@ impl File {
         if self.path.dentry.is_unlinked() {
             return Err(Errno::ENOENT);
         }
-        self.ops.readdir(self, &mut pos, sink)
+        self.ops.readdir(self, &mut pos, sink)?;
+        super::times::file_accessed(self);
+        Ok(())
     }
 
     /// What is ready.
@@ -358,11 +411,8 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        let links = core::mem::take(&mut *self.epoll_links.lock());
-        let key = core::ptr::from_ref(self).cast::<()>();
-        for link in links.iter().filter_map(Weak::upgrade) {
-            link.file_closed(key);
-        }
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+        crate::ipc::inotify::closed(self);
         self.ops.release(self);
         super::locks::file_released(self);
         if !self.is_path() {

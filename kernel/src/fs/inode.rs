@@ -281,6 +281,10 @@ pub struct Inode {
     pub version: AtomicU64,
     /// Open file descriptions (leases).
     pub opens: core::sync::atomic::AtomicU32,
+    /// An unnamed file that may get a name (O_TMPFILE without O_EXCL).
+    pub linkable: core::sync::atomic::AtomicBool,
+    /// Expected life of its data (F_SET_RW_HINT).
+    pub write_hint: core::sync::atomic::AtomicU8,
     /// Parsed access control lists.
     pub acls: acl::Cache,
 }
@@ -302,6 +306,8 @@ impl Inode {
             write_count: core::sync::atomic::AtomicI32::new(0),
             version: AtomicU64::new(0),
             opens: core::sync::atomic::AtomicU32::new(0),
+            linkable: core::sync::atomic::AtomicBool::new(false),
+            write_hint: core::sync::atomic::AtomicU8::new(0),
             acls: acl::Cache::default(),
         })
     }

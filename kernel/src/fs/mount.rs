@@ -216,6 +216,12 @@ impl MountNamespace {
         self.tree.read().by_place.get(&place(mount, dentry))?.last().cloned()
     }
 
+    /// Whether anything is mounted on a dentry, seen through whichever mount.
+    pub fn has_mount_on(&self, dentry: &Arc<Dentry>) -> bool {
+        let at = Arc::as_ptr(dentry) as usize;
+        self.tree.read().by_place.keys().any(|(_, on)| *on == at)
+    }
+
     /// All mounts in order of mounting.
     pub fn mounts(&self) -> Vec<Arc<Mount>> {
         self.tree.read().all.clone()

@@ -54,7 +54,7 @@ pub struct Walker {
 pub struct Parent {
     /// The directory.
     pub dir: Path,
-    /// The last name, without slashes; may be `.` or `..`.
+    /// The last name, without slashes; may be `.` or `..`, and is `/` for the root itself.
     pub name: Vec<u8>,
     /// The path ended in a slash: only a directory will do.
     pub must_be_dir: bool,
@@ -78,6 +78,12 @@ impl Walker {
     /// A walk from given places.
     pub fn from_places(root: Path, start: Path, cred: Arc<Cred>, flags: LookupFlags) -> Self {
         Self { root, start, cred, flags, links: 0 }
+    }
+
+    /// The same walk with other credentials (access(2)).
+    pub fn with_cred(mut self, cred: Arc<Cred>) -> Self {
+        self.cred = cred;
+        self
     }
 
     /// Walks a whole path: ENOENT for names without a file.
@@ -129,7 +135,7 @@ impl Walker {
         let place = if dir.is_empty() { start } else { self.walk(start, dir, true)? };
         self.check_dir(&place)?;
         // A path of slashes only means the root itself.
-        let name = if name.is_empty() { b"." } else { name };
+        let name = if name.is_empty() { b"/" } else { name };
         Ok(Parent { dir: place, name: name.to_vec(), must_be_dir })
     }
 
@@ -226,7 +232,7 @@ impl Walker {
             return Err(Errno::ENAMETOOLONG);
         }
         match name {
-            b"." => return Ok(dir.clone()),
+            b"." | b"/" => return Ok(dir.clone()),
             b".." => return self.up(dir),
             _ => {}
         }

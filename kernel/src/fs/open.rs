@@ -134,6 +134,8 @@ fn open_unnamed(
     let (owner, perm) = permission::new_owner(&dir_inode, &cred, perm, false);
     let file_mode = perm | u32::from(FileType::Regular.mode().0);
     let inode = dir_inode.ops.tmpfile(&dir_inode, file_mode, &owner)?;
+    super::acl::inherit(&dir_inode, &inode, false)?;
+    inode.linkable.store(!flags.contains(OpenFlags::EXCL), Ordering::Relaxed);
     let dentry = super::Dentry::unnamed(&dir.dentry, inode);
     let place = Path { mount: dir.mount.clone(), dentry };
     open_place(&place, flags - OpenFlags::DIRECTORY, &cred, true)
@@ -170,6 +172,10 @@ pub fn open_place(
         return Err(Errno::ETXTBSY);
     }
     let truncate = flags.contains(OpenFlags::TRUNC) && inode.is_regular() && !created;
+    if inode.is_regular() {
+        let nonblocking = flags.contains(OpenFlags::NONBLOCK);
+        super::locks::break_leases(&inode, write || truncate, nonblocking)?;
+    }
     if truncate {
         truncate_inode(place, &inode, 0, cred)?;
     }

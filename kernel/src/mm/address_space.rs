@@ -221,6 +221,11 @@ impl AddressSpace {
         self.table.resident()
     }
 
+    /// Forgets the highest number of resident pages (/proc/PID/clear_refs).
+    pub fn reset_peak(&self) {
+        self.peak_rss.store(self.resident(), Ordering::Relaxed);
+    }
+
     /// Counters for /proc.
     pub fn stats(&self) -> MmStats {
         let state = self.state.read();
