@@ -7,7 +7,8 @@
 //! block's head. Per class one lock protects the list of slabs with free objects. A slab that becomes
 //! all free goes back to the frame allocator, unless it is the class's last.
 //!
-//! Requests above [`MAX_SMALL`] get a block of frames. Objects are aligned to the largest power of two
+//! Requests above [`MAX_SMALL`] get a block of frames or, where there is none (above 4 MiB never), single
+//! frames mapped one after the other in the vmap area. Objects are aligned to the largest power of two
 //! that divides their class's size. Everything is legal in interrupts.
 
 use alloc::alloc::{GlobalAlloc, Layout};
@@ -19,6 +20,7 @@ use crate::addr::{PAGE_SIZE, PhysAddr};
 use crate::cpu;
 use crate::frame::meta::{Kind, NONE, meta};
 use crate::frame::{self, AllocFlags, MAX_ORDER, bytes};
+use crate::paging::vmap;
 use crate::sync::{IrqLock, pop_off, push_off};
 
 /// The size classes, and the order of a slab of each.
@@ -89,8 +91,10 @@ pub fn classes() -> impl Iterator<Item = (usize, usize)> {
 
 /// How a request is served.
 enum Place {
+    /// By an object of this class.
     Small(usize),
-    Large(u32),
+    /// By this many pages.
+    Large(usize),
     Impossible,
 }
 
@@ -112,16 +116,16 @@ fn place(layout: &Layout) -> Place {
 }
 
 fn large_place(layout: &Layout) -> Place {
-    let size = layout.size().max(layout.align());
-    let order = size
-        .div_ceil(PAGE_SIZE)
-        .next_power_of_two()
-        .trailing_zeros();
-    if order <= MAX_ORDER {
-        Place::Large(order)
-    } else {
-        Place::Impossible
+    // Blocks are aligned to their size; in the vmap area only to pages.
+    if layout.align() > PAGE_SIZE && layout.size().max(layout.align()) > PAGE_SIZE << MAX_ORDER {
+        return Place::Impossible;
     }
+    Place::Large(layout.size().max(layout.align()).div_ceil(PAGE_SIZE))
+}
+
+/// The order of the block for `pages` pages.
+fn order_for(pages: usize) -> u32 {
+    pages.next_power_of_two().trailing_zeros()
 }
 
 /// Objects that a magazine of `class` holds at most; half of it moves at a time.
@@ -349,13 +353,40 @@ unsafe fn free_small(class: usize, object: *mut u8) {
     }
 }
 
-fn alloc_large(order: u32, flags: AllocFlags) -> *mut u8 {
-    match frame::alloc_block(order, flags) {
-        Some(pfn) => {
-            LARGE.fetch_add(PAGE_SIZE << order, Ordering::Relaxed);
-            PhysAddr::from_pfn(pfn).direct() as *mut u8
+fn alloc_large(pages: usize, align: usize, flags: AllocFlags) -> *mut u8 {
+    let order = order_for(pages);
+    if order <= MAX_ORDER
+        && let Some(pfn) = frame::alloc_block(order, flags)
+    {
+        LARGE.fetch_add(PAGE_SIZE << order, Ordering::Relaxed);
+        return PhysAddr::from_pfn(pfn).direct() as *mut u8;
+    }
+    if order == 0 || align > PAGE_SIZE {
+        return ptr::null_mut();
+    }
+    match vmap::alloc_pages(pages, flags) {
+        Some(va) => {
+            LARGE.fetch_add(PAGE_SIZE * pages, Ordering::Relaxed);
+            va as *mut u8
         }
         None => ptr::null_mut(),
+    }
+}
+
+/// # Safety
+/// `object` came from `alloc_large` for as many pages, and nothing refers to it.
+unsafe fn free_large(object: *mut u8, pages: usize) {
+    let va = object as usize;
+    if vmap::contains(va) {
+        LARGE.fetch_sub(PAGE_SIZE * pages, Ordering::Relaxed);
+        // SAFETY: passed on.
+        unsafe { vmap::free_pages(va, pages) };
+    } else {
+        let order = order_for(pages);
+        LARGE.fetch_sub(PAGE_SIZE << order, Ordering::Relaxed);
+        let pfn = PhysAddr((va - PhysAddr(0).direct()) as u64).pfn();
+        // SAFETY: passed on; the block was handed out as a whole.
+        unsafe { frame::free_block(pfn, order) };
     }
 }
 
@@ -371,7 +402,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match place(&layout) {
             Place::Small(class) => alloc_small(class),
-            Place::Large(order) => alloc_large(order, AllocFlags::empty()),
+            Place::Large(pages) => alloc_large(pages, layout.align(), AllocFlags::empty()),
             Place::Impossible => ptr::null_mut(),
         }
     }
@@ -386,7 +417,7 @@ unsafe impl GlobalAlloc for Heap {
                 }
                 object
             }
-            Place::Large(order) => alloc_large(order, AllocFlags::ZERO),
+            Place::Large(pages) => alloc_large(pages, layout.align(), AllocFlags::ZERO),
             Place::Impossible => ptr::null_mut(),
         }
     }
@@ -395,12 +426,8 @@ unsafe impl GlobalAlloc for Heap {
         match place(&layout) {
             // SAFETY: by the caller's promise, it came from `alloc` with the same layout.
             Place::Small(class) => unsafe { free_small(class, object) },
-            Place::Large(order) => {
-                let pfn = PhysAddr((object as usize - PhysAddr(0).direct()) as u64).pfn();
-                LARGE.fetch_sub(PAGE_SIZE << order, Ordering::Relaxed);
-                // SAFETY: as above; the block was handed out as a whole.
-                unsafe { frame::free_block(pfn, order) };
-            }
+            // SAFETY: as above.
+            Place::Large(pages) => unsafe { free_large(object, pages) },
             Place::Impossible => {}
         }
     }
@@ -410,7 +437,9 @@ unsafe impl GlobalAlloc for Heap {
         let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
         let same = match (place(&layout), place(&new)) {
             (Place::Small(old), Place::Small(new)) => old == new,
-            (Place::Large(old), Place::Large(new)) => old == new,
+            (Place::Large(old), Place::Large(new)) => {
+                old == new || !vmap::contains(object as usize) && order_for(old) == order_for(new)
+            }
             _ => false,
         };
         if same {

@@ -287,6 +287,8 @@ pub struct IrqCount {
     pub chip: &'static str,
     /// The device, or the description of a row like "LOC".
     pub name: String,
+    /// The CPU that serves it; 0 for a row like "LOC", which all have.
+    pub cpu: usize,
 }
 
 /// The kernel's own vectors, as /proc/interrupts names them.
@@ -316,6 +318,7 @@ pub fn counts() -> Vec<IrqCount> {
             counts,
             chip: action.chip,
             name: action.name.clone(),
+            cpu: action.cpu,
         }
     });
     let own = OWN.iter().map(|&(vector, label, name)| IrqCount {
@@ -326,6 +329,7 @@ pub fn counts() -> Vec<IrqCount> {
             .collect(),
         chip: "",
         name: name.to_owned(),
+        cpu: 0,
     });
     devices.chain(own).collect()
 }

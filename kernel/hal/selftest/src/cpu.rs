@@ -8,7 +8,7 @@ use keel_hal::frame::{AllocFlags, Frame};
 use keel_hal::paging::{PageProt, PageTable};
 use keel_hal::sync::{Completion, IrqLock};
 use keel_hal::{Exception, SleepMode, Task, UserContext, UserExit};
-use keel_hal::{cpu, early_println, fpu, irq, rtc, task, time};
+use keel_hal::{boot, cpu, early_println, fpu, irq, rtc, task, time};
 
 use crate::Runner;
 use crate::sched::{in_parallel, sleep, spawn};
@@ -18,6 +18,7 @@ const MS: u64 = 1_000_000;
 /// Runs all of them.
 pub fn run(t: &mut Runner) {
     about();
+    loader(t);
     clock(t);
     tasks(t);
     sleeping(t);
@@ -50,6 +51,23 @@ fn about() {
         cpu::count(),
         time::now() / 1000
     );
+}
+
+fn loader(t: &mut Runner) {
+    let usable: u64 = boot::memory_map()
+        .iter()
+        .filter(|region| region.kind == boot::MemKind::Usable)
+        .map(|region| region.end - region.start)
+        .sum();
+    early_println!(
+        "      command line {:?}, {} KiB usable",
+        boot::command_line(),
+        usable >> 10
+    );
+    // `initrd=TEXT` says what the initial RAM disk begins with.
+    let expected = boot::parameter("initrd").map(str::as_bytes);
+    let found = boot::initrd().map(|disk| &disk[..disk.len().min(expected.map_or(0, <[u8]>::len))]);
+    t.check("loader: initial RAM disk", expected == found);
 }
 
 fn clock(t: &mut Runner) {
@@ -466,8 +484,7 @@ fn registers(t: &mut Runner) {
             let value = (i as u64) << 32 | round;
             (c.rip, c.rdi) = (CODE as u64, value);
             run_user(&mut c);
-            let bases =
-                cpu::set_fs_base(DATA as u64) && cpu::set_gs_base(value << 4);
+            let bases = cpu::set_fs_base(DATA as u64) && cpu::set_gs_base(value << 4);
             task::yield_now();
             if round % 16 == 0 {
                 sleep(MS / 10);

@@ -1,7 +1,9 @@
-//! Ways to die, to be looked at: `selftest=panic`, `=overflow`, `=fault`, `=atomic`, `=assert` (on another CPU),
-//! `=reboot`, `=halt`.
+//! Ways to die, to be looked at: `selftest=panic`, `=overflow`, `=index`, `=atomic`, `=assert` (on another CPU),
+//! `=reboot`, `=halt`, `=button`.
 
-use keel_hal::sync::SpinLock;
+use alloc::{boxed::Box, sync::Arc};
+
+use keel_hal::sync::{Completion, SpinLock};
 use keel_hal::{cpu, early_println, panic, power, task};
 
 /// Dies as `how` says; returns if there is no such way.
@@ -9,8 +11,8 @@ pub fn run(how: &str) {
     panic::set_action(panic::Action::PowerOff);
     match how {
         "panic" => panic!("on purpose, with {} CPUs", cpu::count()),
-        "overflow" => _ = early_println!("{}", recurse(1)),
-        "fault" => _ = early_println!("{}", bad_slice().len()),
+        "overflow" => early_println!("{}", recurse(1)),
+        "index" => early_println!("{}", beyond_the_end()),
         "atomic" => {
             let lock = SpinLock::new(());
             let _guard = lock.lock();
@@ -23,19 +25,32 @@ pub fn run(how: &str) {
         }
         "reboot" => power::reboot(),
         "halt" => power::halt(),
+        // Waits for the power button (`system_powerdown` in QEMU's monitor).
+        "button" => {
+            let pressed = Arc::new(Completion::new());
+            let p = Arc::clone(&pressed);
+            let there = power::on_button(Box::new(move || p.complete()));
+            early_println!("power button: {there}");
+            pressed.wait();
+            early_println!("pressed");
+            power::off();
+        }
         _ => {}
     }
 }
 
-/// Recurses without end.
+/// Recurses far deeper than a kernel stack is.
 fn recurse(n: usize) -> usize {
     let room = core::hint::black_box([n; 64]);
-    recurse(n + room[n % 64]) + room[n % 7]
+    if n == usize::MAX {
+        0
+    } else {
+        recurse(n + 1) + room[n % 64]
+    }
 }
 
-/// Sums over memory until the sum overflows the array.
-fn bad_slice() -> alloc::string::String {
+/// Reads an array beyond its end.
+fn beyond_the_end() -> u8 {
     let index = core::hint::black_box(7);
-    let table = core::hint::black_box([1u8; 4]);
-    alloc::format!("{}", table[index])
+    core::hint::black_box([1; 4])[index]
 }

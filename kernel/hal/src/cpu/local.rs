@@ -82,6 +82,8 @@ pub(crate) struct CpuLocal {
     pub(crate) online: AtomicBool,
     /// Interrupts taken, by vector.
     pub(crate) irq_counts: [AtomicU64; 256],
+    /// Timer interrupts that found a task in user mode, and in the kernel.
+    pub(crate) samples: [AtomicU64; 2],
     pub(crate) gdt: UnsafeCell<Gdt>,
 }
 
@@ -134,6 +136,7 @@ impl CpuLocal {
             idle: AtomicPtr::new(ptr::null_mut()),
             online: AtomicBool::new(false),
             irq_counts: [const { AtomicU64::new(0) }; 256],
+            samples: [const { AtomicU64::new(0) }; 2],
             gdt: UnsafeCell::new(Gdt::new()),
         }
     }

@@ -223,6 +223,14 @@ pub fn preempt_count() -> u32 {
     local::local().preempt_count.get()
 }
 
+/// How many timer interrupts found a task of `cpu` in user mode, and in the kernel; the idle task does not count.
+pub fn samples(cpu: usize) -> (u64, u64) {
+    local::of(cpu).map_or((0, 0), |block| {
+        let [user, kernel] = &block.samples;
+        (user.load(Ordering::Relaxed), kernel.load(Ordering::Relaxed))
+    })
+}
+
 /// Executes CPUID: eax, ebx, ecx, edx.
 pub fn cpuid(leaf: u32, sub: u32) -> [u32; 4] {
     features::cpuid(leaf, sub)

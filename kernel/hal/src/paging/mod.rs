@@ -16,7 +16,7 @@ mod range;
 mod space;
 mod table;
 mod tlb;
-mod vmap;
+pub(crate) mod vmap;
 
 pub use cursor::Cursor;
 pub(crate) use kernel::{kernel_cr3, phys_to_virt};

@@ -1,7 +1,7 @@
-//! The vmap area: kernel stacks with guard pages, and windows on device registers.
+//! The vmap area: kernel stacks with guard pages, large heap objects, windows on device registers.
 //!
 //! Address space is handed out in power-of-two numbers of pages, each piece followed by an unmapped
-//! page. Freed stacks are unmapped at once, but their addresses are used again only after a flush of
+//! page. What is freed is unmapped at once, but their addresses are used again only after a flush of
 //! all TLBs, which is made for many of them together.
 
 use alloc::vec::Vec;
@@ -106,19 +106,8 @@ pub struct KernelStack {
 impl KernelStack {
     /// A stack of `pages` pages; `None` without memory.
     pub fn new(pages: usize) -> Option<KernelStack> {
-        let bottom = reserve(pages)?;
-        let mut stack = KernelStack { bottom, pages: 0 };
-        for page in 0..pages {
-            let frame = frame::alloc_block(0, AllocFlags::ZERO)?;
-            let Ok(entry) = kernel::vmap_entry(bottom + page * PAGE_SIZE) else {
-                // SAFETY: just allocated.
-                unsafe { frame::free_block(frame, 0) };
-                return None;
-            };
-            entry.store(with_pfn(frame, DATA), Ordering::Release);
-            stack.pages += 1;
-        }
-        Some(stack)
+        let bottom = alloc_pages(pages, AllocFlags::ZERO)?;
+        Some(KernelStack { bottom, pages })
     }
 
     /// One past the highest byte; 16-byte aligned.
@@ -134,16 +123,61 @@ impl KernelStack {
 
 impl Drop for KernelStack {
     fn drop(&mut self) {
-        for page in 0..self.pages {
-            if let Ok(entry) = kernel::vmap_entry(self.bottom + page * PAGE_SIZE) {
-                let old = entry.swap(0, Ordering::AcqRel);
-                tlb::flush_page(self.bottom + page * PAGE_SIZE);
-                // SAFETY: the stack's own frame. Another CPU's TLB may still have it, but nothing
-                // uses this address until `flush_stale` has flushed it.
-                unsafe { frame::free_block(pfn(old), 0) };
-            }
+        // SAFETY: the owner of a stack drops it when nothing runs on it any more.
+        unsafe { free_pages(self.bottom, self.pages) };
+    }
+}
+
+/// Memory for `pages` pages that are contiguous only to the kernel, for large heap objects.
+pub(crate) fn alloc_pages(pages: usize, flags: AllocFlags) -> Option<usize> {
+    let base = reserve(pages)?;
+    for page in 0..pages {
+        if map_new_page(base + page * PAGE_SIZE, flags).is_none() {
+            // SAFETY: these pages were mapped just now, and nobody knows them.
+            unsafe { unmap(base, page) };
+            release(base, pages);
+            return None;
         }
-        release(self.bottom, self.pages);
+    }
+    Some(base)
+}
+
+/// Gives back what [`alloc_pages`] gave.
+///
+/// # Safety
+/// Nothing refers to the memory any more.
+pub(crate) unsafe fn free_pages(base: usize, pages: usize) {
+    // SAFETY: passed on.
+    unsafe { unmap(base, pages) };
+    release(base, pages);
+}
+
+/// Whether `va` lies in the vmap area.
+pub(crate) fn contains(va: usize) -> bool {
+    (VMAP_START..VMAP_END).contains(&va)
+}
+
+/// Maps a new frame at `va`, which is reserved.
+fn map_new_page(va: usize, flags: AllocFlags) -> Option<()> {
+    let entry = kernel::vmap_entry(va).ok()?;
+    let frame = frame::alloc_block(0, flags)?;
+    entry.store(with_pfn(frame, DATA), Ordering::Release);
+    Some(())
+}
+
+/// Unmaps and frees `pages` pages that [`map_new_page`] mapped.
+///
+/// # Safety
+/// Nothing refers to the memory any more.
+unsafe fn unmap(base: usize, pages: usize) {
+    for va in (0..pages).map(|page| base + page * PAGE_SIZE) {
+        if let Ok(entry) = kernel::vmap_entry(va) {
+            let old = entry.swap(0, Ordering::AcqRel);
+            tlb::flush_page(va);
+            // SAFETY: the page's own frame. Another CPU's TLB may still have it, but nothing uses
+            // this address until `flush_stale` has flushed it.
+            unsafe { frame::free_block(pfn(old), 0) };
+        }
     }
 }
 

@@ -228,7 +228,7 @@ impl PciDevice {
                 port: low as u16 & !3,
                 len,
             };
-            return (Some(bar).filter(|_| low_mask & !3 != 0), 1);
+            return ((low_mask & !3 != 0).then_some(bar), 1);
         }
         let wide = low >> 1 & 3 == 2 && index < 5;
         let (high, high_mask) = if wide {
@@ -243,10 +243,8 @@ impl PciDevice {
             len: (!mask).wrapping_add(1),
             prefetchable: low & 8 != 0,
         };
-        (
-            Some(bar).filter(|_| low_mask & !0xf != 0 || wide && mask != 0),
-            1 + usize::from(wide),
-        )
+        let exists = low_mask & !0xf != 0 || wide && mask != 0;
+        (exists.then_some(bar), 1 + usize::from(wide))
     }
 
     /// A register's value, and which of its bits can be written.

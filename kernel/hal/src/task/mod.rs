@@ -332,6 +332,9 @@ pub(crate) fn sample_cpu_time(from_user: bool) {
             &task.kernel_samples
         };
         samples.fetch_add(1, Ordering::Relaxed);
+        if !task.is_idle() {
+            local::local().samples[usize::from(!from_user)].fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
