@@ -26,7 +26,7 @@ pub fn command(args: &[String]) -> Result<i32> {
     let job =
         Job::new(parsed.command.iter().map(Into::into).collect()).limit(session.options.timeout);
     let mut closed = false;
-    let batch = run_batch(&session, &[job], &[], |progress| {
+    let batch = run_batch(&session, &[job], &session.payload()?, |progress| {
         let written = match progress {
             Progress::Stdout(bytes) => pass(&mut std::io::stdout(), bytes),
             Progress::Stderr(bytes) => pass(&mut std::io::stderr(), bytes),

@@ -36,7 +36,7 @@ usage: cargo xtask COMMAND
   trace  a command's system calls:  cargo xtask trace [--diff] [OPTIONS] -- CMD…
   image  make disk images:  cargo xtask image [NAME…] [--gpt]
   build  build the kernel:  cargo xtask build [--debug]
-  test   run the tests:  cargo xtask test [--host|--guest] [--scenario PATTERN] [--kernel linux]
+  test   run the tests:  cargo xtask test [--host|--guest|--compat|--scenario PATTERN] [--kernel linux]
   stats  lines and unsafe lines by crate, system calls by status
 options of run and exec:
   ";

@@ -32,12 +32,16 @@ pub struct GuestOptions {
     pub memory: String,
     /// Further disks, after the root disk.
     pub disks: Vec<PathBuf>,
+    /// Files and folders of this machine that exec and trace put below /media in the guest.
+    pub with: Vec<PathBuf>,
     /// Added to the kernel command line.
     pub append: String,
     /// Whether the guest's writes are kept.
     pub persist: bool,
-    /// How long exec waits for the command, and how long a guest may take to boot.
+    /// How long the command may take.
     pub timeout: Duration,
+    /// How long the guest may take from power-on to the agent's first word.
+    pub boot_limit: Duration,
 }
 
 impl Default for GuestOptions {
@@ -50,9 +54,11 @@ impl Default for GuestOptions {
             cpus: 2,
             memory: "1G".to_owned(),
             disks: Vec::new(),
+            with: Vec::new(),
             append: String::new(),
             persist: false,
             timeout: Duration::from_secs(300),
+            boot_limit: Duration::from_secs(120),
         }
     }
 }
@@ -60,7 +66,8 @@ impl Default for GuestOptions {
 /// What the shared options look like, for usage messages.
 pub const USAGE: &str = "\
 [debian|debian-min|alpine|IMAGE.img] [--kernel keel|linux|FILE] [--smp N] [--mem SIZE]
-    [--disk IMG]… [--append TEXT] [--gpt] [--persist] [--release|--debug] [--timeout SECONDS]";
+    [--disk IMG]… [--append TEXT] [--gpt] [--persist] [--release|--debug] [--timeout SECONDS]
+    [--with FILE]… (exec and trace: the file is /media/NAME in the guest)";
 
 /// A command line taken apart.
 #[derive(Debug)]
@@ -109,6 +116,7 @@ pub fn parse(args: &[String], flags: &[&str]) -> Result<Parsed> {
             "--smp" => guest.cpus = number(name, &value()?)?,
             "--mem" => guest.memory = memory(&value()?)?,
             "--disk" => guest.disks.push(existing_file(&value()?)?),
+            "--with" => guest.with.push(existing_file(&value()?)?),
             "--append" => guest.append = format!("{} {}", guest.append, value()?).trim().to_owned(),
             "--timeout" => guest.timeout = Duration::from_secs(number(name, &value()?)?),
             "--gpt" => guest.gpt = true,

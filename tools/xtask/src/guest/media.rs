@@ -20,6 +20,19 @@ pub struct Payload {
     pub name: String,
 }
 
+impl Payload {
+    /// A file or folder under its own name.
+    pub fn named_as_here(from: &Path) -> Result<Self> {
+        let name = from
+            .file_name()
+            .with_context(|| format!("{} has no name", from.display()))?;
+        Ok(Self {
+            from: from.to_owned(),
+            name: name.to_string_lossy().into_owned(),
+        })
+    }
+}
+
 /// Makes the disk in the new file `disk`, using `scratch` for its tree.
 pub fn make(
     cache: &Cache,

@@ -224,7 +224,7 @@ impl<'a> Boot<'a> {
         progress: &mut impl FnMut(Progress<'_>),
     ) -> Result<(String, Vec<u8>, Option<FailureKind>)> {
         let mut decoder = Decoder::default();
-        let mut patience = self.session.options.timeout;
+        let mut patience = self.session.options.boot_limit;
         let mut deadline = Instant::now() + patience;
         let mut panic: Option<String> = None;
         let failure = loop {
@@ -271,7 +271,7 @@ impl<'a> Boot<'a> {
     /// Takes an event; returns how long to wait for the next, where that changes.
     fn take(&mut self, event: Event, progress: &mut impl FnMut(Progress<'_>)) -> Option<Duration> {
         match event {
-            Event::Begin => Some(self.session.options.timeout),
+            Event::Begin => Some(BETWEEN_JOBS),
             Event::Started { job, pid } => {
                 self.started = true;
                 let outcome = Outcome::NotStarted(String::new());

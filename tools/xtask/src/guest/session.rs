@@ -84,6 +84,15 @@ impl Session {
         })
     }
 
+    /// What --with asked for.
+    pub fn payload(&self) -> Result<Vec<Payload>> {
+        self.options
+            .with
+            .iter()
+            .map(|from| Payload::named_as_here(from))
+            .collect()
+    }
+
     /// A machine with the root disk and the disks asked for; the caller adds the rest.
     pub fn machine(&self, console: Console) -> Result<Machine> {
         let mut disks = vec![self.root_disk()?];
@@ -290,7 +299,12 @@ impl Running {
         let line = text
             .lines()
             .find(|line| line.contains("KERNEL PANIC") || line.contains("Kernel panic"))?;
-        Some(line.trim().to_owned())
+        // Linux's time stamp says nothing here.
+        let message = match line.trim().split_once("] ") {
+            Some((stamp, message)) if stamp.starts_with('[') => message,
+            _ => line.trim(),
+        };
+        Some(message.to_owned())
     }
 
     /// Ends QEMU if it still runs; returns the console and the trace.

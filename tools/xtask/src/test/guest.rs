@@ -104,7 +104,7 @@ impl Runner<'_> {
             memory: scenario.memory.clone(),
             append: scenario.append.clone(),
             disks,
-            timeout: BOOT_LIMIT.mul_f64(self.patience),
+            boot_limit: BOOT_LIMIT.mul_f64(self.patience),
             ..GuestOptions::default()
         })
     }

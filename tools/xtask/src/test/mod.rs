@@ -21,8 +21,7 @@ use std::time::Instant;
 use tally::Tally;
 
 /// What `cargo xtask test` understands.
-pub const USAGE: &str =
-    "cargo xtask test [--host|--guest] [--scenario PATTERN] [--kernel keel|linux|FILE] [--list]";
+pub const USAGE: &str = "cargo xtask test [--host|--guest|--compat|--scenario PATTERN] [--kernel keel|linux|FILE] [--list]";
 
 /// Stripped size that the kernel may have, in bytes.
 const KERNEL_LIMIT: u64 = 6 << 20;
@@ -30,6 +29,8 @@ const KERNEL_LIMIT: u64 = 6 << 20;
 struct Plan {
     host: bool,
     guest: bool,
+    compat: bool,
+    scenarios: bool,
     pattern: Option<String>,
     kernel: KernelChoice,
     list: bool,
@@ -39,6 +40,8 @@ fn plan(args: &[String]) -> Result<Plan> {
     let mut plan = Plan {
         host: true,
         guest: true,
+        compat: true,
+        scenarios: true,
         pattern: None,
         kernel: KernelChoice::Keel,
         list: false,
@@ -53,9 +56,14 @@ fn plan(args: &[String]) -> Result<Plan> {
         match word.as_str() {
             "--host" => plan.guest = false,
             "--guest" => plan.host = false,
+            "--compat" => {
+                plan.host = false;
+                plan.scenarios = false;
+            }
             "--list" => plan.list = true,
             "--scenario" => {
                 plan.host = false;
+                plan.compat = false;
                 plan.pattern = Some(value()?.clone());
             }
             "--kernel" => {
@@ -141,10 +149,12 @@ fn in_guest(
         logs,
         patience,
     };
-    if plan.pattern.is_none() {
+    if plan.compat {
         tally.add(compat::run(root, &runner)?);
     }
-    tally.add(runner.run(scenarios)?);
+    if plan.scenarios {
+        tally.add(runner.run(scenarios)?);
+    }
     Ok(tally)
 }
 

@@ -80,7 +80,7 @@ fn trace(guest: &GuestOptions, command: &[String], all: bool) -> Result<Traced> 
         argv.extend_from_slice(command);
         let jobs = [argv, vec!["cat".to_owned(), STRACE_LOG.to_owned()]]
             .map(|argv| Job::new(argv.into_iter().map(Into::into).collect()).limit(limit));
-        let mut results = run_batch(&session, &jobs, &[], |_| {})?.results;
+        let mut results = run_batch(&session, &jobs, &session.payload()?, |_| {})?.results;
         let log = results.pop().context("no trace came back")?;
         let result = results.pop().context("the guest ran nothing")?;
         let calls = parse::strace(&String::from_utf8_lossy(&log.stdout));
@@ -94,7 +94,7 @@ fn trace(guest: &GuestOptions, command: &[String], all: bool) -> Result<Traced> 
     }
     session.trace = true;
     let job = Job::new(command.iter().map(Into::into).collect()).limit(limit);
-    let mut batch = run_batch(&session, &[job], &[], |_| {})?;
+    let mut batch = run_batch(&session, &[job], &session.payload()?, |_| {})?;
     let result = batch.results.pop().context("the guest ran nothing")?;
     let text = batch.traces.pop().unwrap_or_default();
     let mut calls = parse::keel(&String::from_utf8_lossy(&text));
