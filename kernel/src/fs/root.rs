@@ -50,13 +50,12 @@ pub fn mount() -> core::result::Result<Arc<MountNamespace>, String> {
 /// Unpacks the archive into a tmpfs; `None` if there is no init in it.
 fn from_initramfs(archive: &[u8]) -> core::result::Result<Option<Arc<MountNamespace>>, String> {
     let options = tmpfs::Options { mode: Some(0o755), ..tmpfs::Options::default() };
-    const RAMFS_MAGIC: u64 = 0x8584_58f6;
-    let sb = tmpfs::new_permanent(&tmpfs::Ramfs, Some(b"rootfs"), &options, RAMFS_MAGIC)
+    let sb = tmpfs::new(&tmpfs::Ramfs, Some(b"rootfs"), &options)
         .map_err(|error| format!("cannot make a root for the initramfs: {error:?}"))?;
     let mount = Mount::of(&sb, b"rootfs", MountFlags::empty());
     let namespace = MountNamespace::new(mount);
     let root = namespace.root().root_path();
-    if let Err(error) = initramfs::unpack(archive, &root) {
+    if let Err(error) = initramfs::unpack(&root, archive) {
         log::error!("initramfs unpacking failed: {error:?}");
         return Ok(None);
     }
