@@ -152,7 +152,7 @@ fn check_no_mount(dir: &Path, dentry: &Arc<Dentry>) -> Result<()> {
 fn name_removed(dentry: &Arc<Dentry>) {
     dentry.unlink();
     if dentry.is_mountpoint() {
-        super::mount::detach_everywhere(dentry);
+        super::mounting::detach_everywhere(dentry);
     }
 }
 

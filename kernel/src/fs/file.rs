@@ -142,6 +142,9 @@ impl File {
         if !flags.contains(OpenFlags::PATH) {
             inode.opens.fetch_add(1, Ordering::AcqRel);
         }
+        if flags.is_writable() && !flags.contains(OpenFlags::PATH) && inode.is_regular() {
+            inode.sb.writers.fetch_add(1, Ordering::AcqRel);
+        }
         let error_seen = core::sync::atomic::AtomicU64::new(inode.pages.error_sample());
         COUNT.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
@@ -420,6 +423,9 @@ impl Drop for File {
         }
         if self.writable() {
             self.inode.write_count.fetch_sub(1, Ordering::AcqRel);
+            if self.inode.is_regular() {
+                self.inode.sb.writers.fetch_sub(1, Ordering::AcqRel);
+            }
         }
     }
 }

@@ -27,14 +27,17 @@ pub mod initramfs;
 pub mod iobuf;
 pub mod locks;
 pub mod mount;
+pub mod mounting;
 pub mod namei;
 pub mod open;
 pub mod page_cache;
 pub mod permission;
 mod poll;
+pub mod procfs;
 pub mod root;
 pub mod sigio;
 pub mod superblock;
+pub mod sysfs;
 mod times;
 pub mod tmpfs;
 pub mod xattr;
@@ -54,6 +57,8 @@ pub use superblock::{FileSystemType, FsStats, SuperBlock, SuperOps, find_file_sy
 
 /// Makes the file systems of this folder known.
 pub fn init() {
+    procfs::init();
+    sysfs::init();
     register_filesystem(&tmpfs::Tmpfs);
     register_filesystem(&tmpfs::Ramfs);
     register_filesystem(&devtmpfs::Devtmpfs);

@@ -69,6 +69,17 @@ pub struct Mount {
     namespace: RwSpinLock<Weak<MountNamespace>>,
     /// How its mounts propagate.
     pub propagation: SpinLock<Propagation>,
+    /// umount2(2) with MNT_EXPIRE has been here; use takes the mark away.
+    pub expiring: core::sync::atomic::AtomicBool,
+}
+
+static ALL: SpinLock<Vec<Weak<Mount>>> = SpinLock::new(Vec::new());
+
+/// All mounts of all namespaces.
+pub fn all_mounts() -> Vec<Arc<Mount>> {
+    let mut all = ALL.lock();
+    all.retain(|weak| weak.strong_count() > 0);
+    all.iter().filter_map(Weak::upgrade).collect()
 }
 
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
@@ -87,7 +98,7 @@ impl Mount {
     /// A mount of `root`, attached nowhere.
     pub fn new(sb: &Arc<SuperBlock>, root: Arc<Dentry>, source: &[u8], flags: MountFlags) -> Arc<Self> {
         sb.active.fetch_add(1, Ordering::AcqRel);
-        Arc::new(Self {
+        let mount = Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             sb: sb.clone(),
             root,
@@ -96,7 +107,10 @@ impl Mount {
             attachment: RwSpinLock::new(None),
             namespace: RwSpinLock::new(Weak::new()),
             propagation: SpinLock::new(Propagation::default()),
-        })
+            expiring: core::sync::atomic::AtomicBool::new(false),
+        });
+        ALL.lock().push(Arc::downgrade(&mount));
+        mount
     }
 
     /// A mount of a file system's root.
@@ -363,10 +377,42 @@ impl MountNamespace {
         Ok(namespace)
     }
 
-    fn note_change(&self) {
+    /// Attaches the tree of another namespace, which becomes empty, at a place.
+    pub fn adopt(self: &Arc<Self>, from: &Arc<MountNamespace>, at: &Path) -> Result<()> {
+        let root = from.root();
+        let Tree { by_place, all } = core::mem::take(&mut *from.tree.write());
+        let attached = self.attach(root.clone(), at);
+        if attached.is_err() {
+            *from.tree.write() = Tree { by_place, all };
+            return attached;
+        }
+        let mut tree = self.tree.write();
+        for mount in all.into_iter().filter(|mount| !Arc::ptr_eq(mount, &root)) {
+            *mount.namespace.write() = Arc::downgrade(self);
+            tree.all.push(mount);
+        }
+        tree.by_place.extend(by_place);
+        drop(tree);
+        *from.root.write() = None;
+        Ok(())
+    }
+
+    /// Tells who polls /proc/mounts.
+    pub fn note_change(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
         let events = super::PollEvents::PRI | super::PollEvents::ERR;
         self.changed.wake(usize::MAX, u64::from(events.bits()));
+    }
+}
+
+impl Drop for MountNamespace {
+    fn drop(&mut self) {
+        let tree = core::mem::take(self.tree.get_mut());
+        for mount in &tree.all {
+            if let Some(a) = mount.attachment.write().take() {
+                a.at.mounted.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
     }
 }
 

@@ -320,7 +320,7 @@ fn trim_slashes(path: &[u8]) -> &[u8] {
 }
 
 /// The topmost of what is mounted on a place.
-fn top_mount(place: Path) -> Path {
+pub fn top_mount(place: Path) -> Path {
     let mut at = place;
     while at.dentry.is_mountpoint() {
         let on_top = at.mount.namespace().and_then(|ns| ns.mounted_on(&at.mount, &at.dentry));

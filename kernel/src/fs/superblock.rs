@@ -77,6 +77,8 @@ pub struct SuperBlock {
     pub(super) root_dentry: OnceLock<Arc<super::Dentry>>,
     /// Largest file (`s_maxbytes`).
     pub max_bytes: u64,
+    /// Open file descriptions that may write regular files.
+    pub writers: core::sync::atomic::AtomicUsize,
     /// How many mounts show it.
     pub(super) active: core::sync::atomic::AtomicUsize,
 }
@@ -100,6 +102,7 @@ impl SuperBlock {
             rename: Mutex::new(()),
             root_dentry: OnceLock::new(),
             max_bytes: i64::MAX as u64,
+            writers: core::sync::atomic::AtomicUsize::new(0),
             active: core::sync::atomic::AtomicUsize::new(0),
         });
         let mut all = ALL.lock();
