@@ -51,16 +51,16 @@ pub fn run() {
     space.protect_range(0, usize::MAX, &mut |_, _| read_write);
     let mut page = alloc::vec![0; PAGE_SIZE];
     each("user read 8 bytes", 50_000, || {
-        drop(user::read(0x1000_0000, &mut page[..8]))
+        let _ = user::read(0x1000_0000, &mut page[..8]);
     });
     each("user read 100 bytes", 50_000, || {
-        drop(user::read(0x1000_0000, &mut page[..100]))
+        let _ = user::read(0x1000_0000, &mut page[..100]);
     });
     each("user read a page", 5_000, || {
-        drop(user::read(0x1000_0000, &mut page))
+        let _ = user::read(0x1000_0000, &mut page);
     });
     each("user write a page", 5_000, || {
-        drop(user::write(0x1000_0000, &page))
+        let _ = user::write(0x1000_0000, &page);
     });
     task::current().set_page_table(None);
     each("memcpy of a page by compiler-builtins", 5_000, || {

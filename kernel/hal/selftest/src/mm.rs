@@ -133,6 +133,13 @@ fn heap(t: &mut Runner) {
         "heap: impossible sizes fail",
         huge.try_reserve_exact(1 << 40).is_err(),
     );
+    let mut large = alloc::vec![0_u8; 20 << 20];
+    let clear = large.iter().all(|&b| b == 0);
+    large.iter_mut().step_by(1000).for_each(|b| *b = 5);
+    large.resize(25 << 20, 1);
+    let right = clear && large[19_000_000] == 5 && large.last() == Some(&1);
+    t.check("heap: larger than a block", right);
+    drop(large);
     t.check(
         "heap: zeroed",
         alloc::vec![0_u8; 70_000].iter().all(|&b| b == 0),

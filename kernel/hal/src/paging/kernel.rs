@@ -115,7 +115,11 @@ impl Builder<'_> {
             let mut at = region.start & !(huge - 1);
             while at < region.end {
                 let gib = at..at + GIB;
-                if gib_pages && at.is_multiple_of(GIB) && gib.end <= region.end && !overlap(&gib, &fixed) {
+                if gib_pages
+                    && at.is_multiple_of(GIB)
+                    && gib.end <= region.end
+                    && !overlap(&gib, &fixed)
+                {
                     self.page(DIRECT_MAP + at as usize, at, 3, DATA);
                     at += GIB;
                 } else {
