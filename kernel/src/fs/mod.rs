@@ -27,6 +27,7 @@ pub mod initramfs;
 pub mod iobuf;
 pub mod locks;
 pub mod mount;
+pub mod mount_api;
 pub mod mounting;
 pub mod namei;
 pub mod open;

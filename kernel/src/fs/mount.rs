@@ -198,6 +198,8 @@ pub struct MountNamespace {
     pub changed: Arc<WaitQueue>,
     /// Counts changes.
     pub generation: AtomicU64,
+    /// It only holds a tree that is attached nowhere (fsmount(2), open_tree(2)).
+    pub(super) detached: core::sync::atomic::AtomicBool,
 }
 
 fn place(mount: &Mount, dentry: &Arc<Dentry>) -> (u32, usize) {
@@ -214,10 +216,16 @@ impl MountNamespace {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             changed: Arc::new(WaitQueue::new()),
             generation: AtomicU64::new(1),
+            detached: core::sync::atomic::AtomicBool::new(false),
         });
         *root.namespace.write() = Arc::downgrade(&namespace);
         namespace.tree.write().all.push(root);
         namespace
+    }
+
+    /// Whether it only holds a tree that is attached nowhere.
+    pub fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Acquire)
     }
 
     /// The root mount.

@@ -374,6 +374,37 @@ pub fn set_mount_flags(thread: &Thread, place: &Path, flags: MountFlags) -> Resu
     Ok(())
 }
 
+/// mount_setattr(2): attributes and propagation of a mount, or of all below too.
+pub fn set_attributes(
+    place: &Path,
+    set: u64,
+    clear: u64,
+    spread: Option<Spread>,
+    recursive: bool,
+) -> Result<()> {
+    if !place.is_mount_root() {
+        return Err(Errno::EINVAL);
+    }
+    let _changes = CHANGES.lock();
+    let namespace = place.mount.namespace().ok_or(Errno::EINVAL)?;
+    let mut mounts = vec![place.mount.clone()];
+    if recursive {
+        mounts.extend(namespace.below(&place.mount));
+    }
+    let flags: Vec<MountFlags> = mounts
+        .iter()
+        .map(|mount| super::mount_api::changed_flags(mount.flags(), set, clear))
+        .collect::<Result<_>>()?;
+    for (mount, flags) in mounts.iter().zip(flags) {
+        mount.set_flags(flags);
+        if let Some(spread) = spread {
+            set_propagation(mount, spread);
+        }
+    }
+    namespace.note_change();
+    Ok(())
+}
+
 /// mount(2) with MS_REMOUNT: options of the file system, and the flags of the mount. EBUSY to make one read-only that
 /// somebody writes.
 pub fn remount(thread: &Thread, place: &Path, flags: MountFlags, data: &[u8]) -> Result<()> {

@@ -1,0 +1,209 @@
+//! The new mount calls: a file system is configured, mounted and attached in separate steps (fsopen(2) and its kin).
+
+use keel_abi::prelude::*;
+
+use super::Ctx;
+use super::fs::{lookup_flags, place_at};
+use super::system::read_versioned;
+use crate::fs::mount_api::{self, DetachedTree, FsConfig};
+use crate::fs::mounting::{self, Spread};
+use crate::fs::namei::LookupFlags;
+use crate::fs::open::open_place;
+use crate::fs::{File, find_file_system};
+use crate::mm::user::UserStrAccess;
+use crate::prelude::*;
+use crate::process::Cap;
+
+/// Longest key or value of fsconfig(2).
+const MAX_TEXT: usize = 255;
+
+pub fn open_tree(
+    cx: &mut Ctx,
+    dirfd: DirFd,
+    pathname: UserStr,
+    flags: OpenTreeFlags,
+) -> Result<Fd> {
+    let clone = flags.contains(OpenTreeFlags::OPEN_TREE_CLONE);
+    let recursive = flags.contains(OpenTreeFlags::AT_RECURSIVE);
+    if !OpenTreeFlags::all().contains(flags) || (recursive && !clone) {
+        return Err(Errno::EINVAL);
+    }
+    let mut lookup = LookupFlags::empty();
+    lookup.set(LookupFlags::FOLLOW, !flags.contains(OpenTreeFlags::AT_SYMLINK_NOFOLLOW));
+    lookup.set(LookupFlags::EMPTY_PATH, flags.contains(OpenTreeFlags::AT_EMPTY_PATH));
+    if clone {
+        cx.thread.cred().require(Cap::SYS_ADMIN)?;
+    }
+    let place = place_at(cx, dirfd, pathname, lookup)?;
+    let file = if clone {
+        DetachedTree::open(cx.thread, mounting::copy_tree(&place, recursive)?)?
+    } else {
+        open_place(&place, OpenFlags::PATH, &cx.thread.cred(), false)?
+    };
+    cx.thread.files().install(file, flags.contains(OpenTreeFlags::OPEN_TREE_CLOEXEC))
+}
+
+pub fn move_mount(
+    cx: &mut Ctx,
+    from_dirfd: DirFd,
+    from_pathname: UserStr,
+    to_dirfd: DirFd,
+    to_pathname: UserStr,
+    flags: MoveMountFlags,
+) -> Result<()> {
+    cx.thread.cred().require(Cap::SYS_ADMIN)?;
+    let unsupported = MoveMountFlags::SET_GROUP | MoveMountFlags::BENEATH;
+    if !(MoveMountFlags::all() - unsupported).contains(flags) {
+        return Err(Errno::EINVAL);
+    }
+    let lookup = |symlinks, empty| {
+        let mut lookup = LookupFlags::empty();
+        lookup.set(LookupFlags::FOLLOW, flags.contains(symlinks));
+        lookup.set(LookupFlags::EMPTY_PATH, flags.contains(empty));
+        lookup
+    };
+    let from_flags = lookup(MoveMountFlags::F_SYMLINKS, MoveMountFlags::F_EMPTY_PATH);
+    let to_flags = lookup(MoveMountFlags::T_SYMLINKS, MoveMountFlags::T_EMPTY_PATH);
+    let from = place_at(cx, from_dirfd, from_pathname, from_flags)?;
+    let to = place_at(cx, to_dirfd, to_pathname, to_flags)?;
+    if !from.is_mount_root() {
+        return Err(Errno::EINVAL);
+    }
+    match from.mount.namespace() {
+        Some(tree) if tree.is_detached() => {
+            if !Arc::ptr_eq(&tree.root(), &from.mount) {
+                return Err(Errno::EINVAL);
+            }
+            mounting::attach_tree(cx.thread, &tree, &to)
+        }
+        _ => mounting::move_mount(cx.thread, &from, &to),
+    }
+}
+
+pub fn fsopen(cx: &mut Ctx, fsname: UserStr, flags: FsopenFlags) -> Result<Fd> {
+    cx.thread.cred().require(Cap::SYS_ADMIN)?;
+    if !FsopenFlags::all().contains(flags) {
+        return Err(Errno::EINVAL);
+    }
+    let name = fsname.read_string(PAGE_SIZE - 1, Errno::EINVAL)?;
+    let file = FsConfig::open(find_file_system(&name).ok_or(Errno::ENODEV)?);
+    cx.thread.files().install(file, flags.contains(FsopenFlags::CLOEXEC))
+}
+
+pub fn fspick(cx: &mut Ctx, dirfd: DirFd, pathname: UserStr, flags: FspickFlags) -> Result<Fd> {
+    cx.thread.cred().require(Cap::SYS_ADMIN)?;
+    if !FspickFlags::all().contains(flags) {
+        return Err(Errno::EINVAL);
+    }
+    let mut lookup = LookupFlags::empty();
+    lookup.set(LookupFlags::FOLLOW, !flags.contains(FspickFlags::SYMLINK_NOFOLLOW));
+    lookup.set(LookupFlags::EMPTY_PATH, flags.contains(FspickFlags::EMPTY_PATH));
+    let place = place_at(cx, dirfd, pathname, lookup)?;
+    if !place.is_mount_root() {
+        return Err(Errno::EINVAL);
+    }
+    let file = FsConfig::pick(&place.mount.sb);
+    cx.thread.files().install(file, flags.contains(FspickFlags::CLOEXEC))
+}
+
+fn config_of(file: &File) -> Result<&FsConfig> {
+    file.ops_as::<FsConfig>().ok_or(Errno::EINVAL)
+}
+
+pub fn fsconfig(
+    cx: &mut Ctx,
+    fd: Fd,
+    cmd: FsconfigCmd,
+    key: UserStr,
+    value: UserPtr<u8>,
+    aux: i32,
+) -> Result<()> {
+    let file = cx.thread.files().get(fd)?;
+    let config = config_of(&file)?;
+    let command = key.is_null() && value.is_null() && aux == 0;
+    match cmd {
+        FsconfigCmd::FSCONFIG_SET_FLAG => {
+            if key.is_null() || !value.is_null() || aux != 0 {
+                return Err(Errno::EINVAL);
+            }
+            config.set(&key.read_string(MAX_TEXT, Errno::EINVAL)?, None)
+        }
+        FsconfigCmd::FSCONFIG_SET_STRING => {
+            if key.is_null() || value.is_null() || aux != 0 {
+                return Err(Errno::EINVAL);
+            }
+            let key = key.read_string(MAX_TEXT, Errno::EINVAL)?;
+            let value = UserStr::new(value.addr()).read_string(MAX_TEXT, Errno::EINVAL)?;
+            config.set(&key, Some(&value))
+        }
+        // No file system here takes parameters of these kinds.
+        FsconfigCmd::FSCONFIG_SET_BINARY
+        | FsconfigCmd::FSCONFIG_SET_PATH
+        | FsconfigCmd::FSCONFIG_SET_PATH_EMPTY
+        | FsconfigCmd::FSCONFIG_SET_FD => Err(Errno::EINVAL),
+        FsconfigCmd::FSCONFIG_CMD_CREATE if command => config.create(),
+        FsconfigCmd::FSCONFIG_CMD_RECONFIGURE if command => config.reconfigure(),
+        FsconfigCmd::FSCONFIG_CMD_CREATE | FsconfigCmd::FSCONFIG_CMD_RECONFIGURE => {
+            Err(Errno::EINVAL)
+        }
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+pub fn fsmount(
+    cx: &mut Ctx,
+    fsfd: Fd,
+    flags: FsmountFlags,
+    attr_flags: MountAttrFlags,
+) -> Result<Fd> {
+    cx.thread.cred().require(Cap::SYS_ADMIN)?;
+    if !FsmountFlags::all().contains(flags) {
+        return Err(Errno::EINVAL);
+    }
+    let mount_flags = mount_api::mount_flags(attr_flags)?;
+    let file = cx.thread.files().get(fsfd)?;
+    let tree = config_of(&file)?.mount(cx.thread, mount_flags)?;
+    cx.thread.files().install(tree, flags.contains(FsmountFlags::CLOEXEC))
+}
+
+/// The change of propagation that a `struct mount_attr` asks for.
+fn spread_of(propagation: u64) -> Result<Option<Spread>> {
+    Ok(Some(match MountFlags::from_bits_retain(propagation) {
+        none if none.is_empty() => return Ok(None),
+        MountFlags::SHARED => Spread::Shared,
+        MountFlags::PRIVATE => Spread::Private,
+        MountFlags::SLAVE => Spread::Slave,
+        MountFlags::UNBINDABLE => Spread::Unbindable,
+        _ => return Err(Errno::EINVAL),
+    }))
+}
+
+pub fn mount_setattr(
+    cx: &mut Ctx,
+    dirfd: DirFd,
+    pathname: UserStr,
+    flags: AtFlags,
+    attr: UserPtr<MountAttr>,
+    size: usize,
+) -> Result<()> {
+    let allowed = AtFlags::EMPTY_PATH
+        | AtFlags::RECURSIVE
+        | AtFlags::SYMLINK_NOFOLLOW
+        | AtFlags::NO_AUTOMOUNT;
+    let lookup = lookup_flags(flags, allowed, true)?;
+    if size > PAGE_SIZE {
+        return Err(Errno::E2BIG);
+    }
+    if size < keel_abi::types::MOUNT_ATTR_SIZE_VER0 {
+        return Err(Errno::EINVAL);
+    }
+    cx.thread.cred().require(Cap::SYS_ADMIN)?;
+    let wanted = read_versioned(attr, size)?;
+    if wanted.attr_set == 0 && wanted.attr_clr == 0 && wanted.propagation == 0 {
+        return Ok(());
+    }
+    let spread = spread_of(wanted.propagation)?;
+    let place = place_at(cx, dirfd, pathname, lookup)?;
+    let recursive = flags.contains(AtFlags::RECURSIVE);
+    mounting::set_attributes(&place, wanted.attr_set, wanted.attr_clr, spread, recursive)
+}
