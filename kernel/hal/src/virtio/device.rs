@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) registers: Registers,
     /// MSI-X entries that are not in use yet; the last is used next.
     vectors: Vec<MsixEntry>,
+    /// Negotiated features; 0 before that.
+    features: u64,
 }
 
 impl fmt::Debug for VirtioDevice {
@@ -76,6 +78,7 @@ fn probe(pci: &Arc<PciDevice>) -> Option<Arc<VirtioDevice>> {
     let state = SpinLock::new(State {
         registers,
         vectors: Vec::new(),
+        features: 0,
     });
     Some(Arc::new(VirtioDevice {
         kind,
@@ -117,7 +120,13 @@ impl VirtioDevice {
             registers.set_status(DeviceStatus::FAILED);
             return Err(VirtioError::Unsupported);
         }
+        state.features = features;
         Ok(features)
+    }
+
+    /// The negotiated features; 0 before [`begin`](Self::begin).
+    pub fn features(&self) -> u64 {
+        self.state.lock().features
     }
 
     /// Tells the device that the driver is ready.

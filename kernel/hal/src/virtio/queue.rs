@@ -277,6 +277,8 @@ fn make_ring(
     index: u16,
     size: u16,
 ) -> Result<(Box<dyn Ring>, usize), VirtioError> {
+    // Each size has a frame of its own: the largest take several pages of the stack.
+    #[inline(never)]
     fn ring<const SIZE: usize>(
         registers: &mut Registers,
         index: u16,
