@@ -73,4 +73,5 @@ pub fn char_majors() -> Vec<(u32, &'static str)> {
 pub fn init() {
     mem::init();
     tty::init();
+    virtio_rng::init();
 }
