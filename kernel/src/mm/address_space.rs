@@ -24,6 +24,13 @@ pub struct AddressSpace {
     pub membarrier: core::sync::atomic::AtomicU32,
 }
 
+impl Drop for AddressSpace {
+    fn drop(&mut self) {
+        // Idle CPUs may still have the table loaded, and with it hold all its memory.
+        self.table.unload_lazy();
+    }
+}
+
 /// What the mmap lock protects.
 pub(super) struct MmState {
     pub vmas: VmaMap,

@@ -10,6 +10,7 @@ use super::kernel;
 use super::table::Table;
 use crate::addr::PhysAddr;
 use crate::cpu::{self, AtomicCpuMask, CpuMask};
+use crate::irq;
 use crate::frame::{Frame, HUGE_ORDER};
 use crate::sync::{pop_off, push_off, rcu};
 
@@ -93,6 +94,25 @@ impl PageTable {
 
     pub(super) fn add_tables(&self, tables: isize) {
         self.tables.fetch_add(tables as usize, Ordering::Relaxed);
+    }
+
+    /// Makes CPUs that only keep the table loaded lazily let go of it: to be called when its last user
+    /// is gone, so that the memory comes back with the last reference instead of whenever those CPUs
+    /// load another table. Waits for them; where one may not wait, nothing is done.
+    pub fn unload_lazy(&self) {
+        if !irq::enabled() || cpu::preempt_count() != 0 {
+            return;
+        }
+        let mut mask = self.active.load();
+        if mask.test(cpu::id()) {
+            leave_if_lazy();
+            mask.clear(cpu::id());
+        }
+        if !mask.is_empty() {
+            cpu::call_on(&mask, &|| {
+                leave_if_lazy();
+            });
+        }
     }
 
     /// Frees tables that map nothing. (`unmap_range` frees empty leaf tables by itself.)
