@@ -165,24 +165,36 @@ impl<P: Platform> BufCache<P> {
             .map(|&b| self.get(b))
             .filter(|b| !b.state.read().uptodate)
             .collect();
-        let mut data: Vec<Vec<u8>> = missing.iter().map(|_| vec![0; self.block_size]).collect();
-        let mut pieces: Vec<(u64, &mut [u8])> = missing
+        // Neighbours are read in one piece.
+        let runs: Vec<&[Arc<Buf<P>>]> = missing.chunk_by(|a, b| a.block + 1 == b.block).collect();
+        let mut data: Vec<Vec<u8>> = runs
+            .iter()
+            .map(|r| vec![0; r.len() * self.block_size])
+            .collect();
+        let mut pieces: Vec<(u64, &mut [u8])> = runs
             .iter()
             .zip(data.iter_mut())
-            .map(|(b, d)| (b.block * self.block_size as u64, d.as_mut_slice()))
+            .map(|(r, d)| (r[0].block * self.block_size as u64, d.as_mut_slice()))
             .collect();
         if pieces.is_empty() || dev.read_many(&mut pieces).is_err() {
             return;
         }
-        for (b, d) in missing.iter().zip(data) {
+        let bytes = data.iter().flat_map(|d| d.chunks(self.block_size));
+        for (b, d) in missing.iter().zip(bytes) {
             let mut s = b.state.write();
             // Someone may have read and changed it meanwhile; then what was read is old.
-            if !s.uptodate && verify(sb, kind, b.block, &d) {
-                s.data = Arc::new(d);
+            if !s.uptodate && verify(sb, kind, b.block, d) {
+                s.data = Arc::new(d.to_vec());
                 s.kind = kind;
                 s.uptodate = true;
             }
         }
+    }
+
+    /// Whether a block's content is in memory.
+    pub fn is_cached(&self, block: u64) -> bool {
+        let b = self.shard(block).lock().map.get(&block).cloned();
+        b.is_some_and(|b| b.state.read().uptodate)
     }
 
     /// Evicts up to `blocks` clean buffers; returns how many went.

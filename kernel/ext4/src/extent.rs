@@ -279,16 +279,22 @@ impl<P: Platform> Fs<P> {
         u32::MAX
     }
 
+    /// An extent found for `lblk`, if it can be one.
+    fn checked(&self, e: Extent, lblk: u32) -> Result<Extent> {
+        let ok = e.len > 0
+            && e.lblk <= lblk
+            && e.end() <= u64::from(u32::MAX)
+            && self.valid_blocks(e.pblk, e.len);
+        if ok { Ok(e) } else { Err(self.bad_tree()) }
+    }
+
     /// What is at `lblk`.
     pub(crate) fn ext_lookup(&self, st: &InodeState, lblk: u32) -> Result<Lookup> {
         let path = self.descend(st, lblk)?;
         if let Some(e) = self.leaf_extent(st, &path)
             && u64::from(lblk) < e.end()
         {
-            if e.len == 0 || lblk < e.lblk || !self.valid_blocks(e.pblk, e.len) {
-                return Err(self.bad_tree());
-            }
-            return Ok(Lookup::Found(e));
+            return Ok(Lookup::Found(self.checked(e, lblk)?));
         }
         let next = self.next_key(st, &path);
         if next <= lblk {
@@ -301,8 +307,8 @@ impl<P: Platform> Fs<P> {
     pub(crate) fn ext_at_or_before(&self, st: &InodeState, lblk: u32) -> Result<Option<Extent>> {
         let path = self.descend(st, lblk)?;
         match self.leaf_extent(st, &path) {
-            Some(e) if e.len == 0 || e.lblk > lblk => Err(self.bad_tree()),
-            e => Ok(e),
+            Some(e) => self.checked(e, lblk).map(Some),
+            None => Ok(None),
         }
     }
 
@@ -547,9 +553,7 @@ impl<P: Platform> Fs<P> {
             if e.end() <= u64::from(from) {
                 break;
             }
-            if e.len == 0 || e.lblk > last || !self.valid_blocks(e.pblk, e.len) {
-                return Err(self.bad_tree());
-            }
+            let e = self.checked(e, last)?;
             let cut_start = e.lblk.max(from);
             let cut_end = e.end().min(to);
             let cut = Extent {

@@ -301,6 +301,7 @@ impl<P: Platform> Fs<P> {
         let (pblk, n) = self.claim(goal, m.len.min(MAX_UNWRITTEN), draw)?;
         if promised {
             self.forget_promise(&mut st, at, n);
+            self.note_fresh(&mut st, at, n);
         }
         let e = Extent {
             lblk: at,
@@ -496,8 +497,8 @@ impl<P: Platform> Fs<P> {
         self.sync_tid(tid)
     }
 
-    /// SEEK_DATA: first byte at or after `pos` that is not in a hole. `ENXIO` past the end. Allocated but unwritten
-    /// blocks count as data, because the page cache may hold some for them.
+    /// SEEK_DATA: first byte at or after `pos` that is not in a hole. `ENXIO` past the end. Blocks that are allocated but
+    /// not written to count as a hole.
     pub fn seek_data(&self, inode: &Inode<P>, pos: u64) -> Result<u64> {
         self.seek(inode, pos, false)
     }
@@ -516,11 +517,11 @@ impl<P: Platform> Fs<P> {
         let end = st.size.div_ceil(bs) as u32;
         let mut at = (pos / bs) as u32;
         while at < end {
-            let m = self.map_in(&st, at, end - at)?;
-            if (m.state == MapState::Hole) == hole {
+            let (data, len) = self.data_run(&st, at, end)?;
+            if data != hole {
                 return Ok(pos.max(u64::from(at) * bs));
             }
-            at += m.len;
+            at += len;
         }
         if hole { Ok(st.size) } else { Err(Errno::ENXIO) }
     }

@@ -42,6 +42,29 @@ impl<P: Platform> Fs<P> {
         })
     }
 
+    /// Reads the blocks around an inode that is not cached: who wants one inode of a directory soon wants others.
+    pub(crate) fn read_table_ahead(&self, loc: InodeLocation) {
+        const WINDOW: u64 = 16;
+        if self.cache.is_cached(loc.block) {
+            return;
+        }
+        let Ok(group) = self.group(loc.group) else {
+            return;
+        };
+        let (table, used) = {
+            let st = group.state.lock();
+            (st.inode_table, self.sb.inodes_per_group - st.itable_unused)
+        };
+        let used = (u64::from(used) * self.sb.inode_size as u64) >> self.sb.block_bits;
+        let at = (loc.block - table) / WINDOW * WINDOW;
+        let blocks: alloc::vec::Vec<u64> =
+            (at..(at + WINDOW).min(used)).map(|i| table + i).collect();
+        if blocks.len() > 1 {
+            self.cache
+                .prefetch(&*self.dev, &self.sb, &blocks, Kind::Plain);
+        }
+    }
+
     /// The buffer of an inode's block for a new inode: made anew where no inode of the block was ever used.
     pub(crate) fn inode_block_for_new(
         &self,

@@ -64,6 +64,10 @@ pub(crate) struct InodeState {
     pub delayed: BTreeMap<u32, u32>,
     /// Claimed blocks whose data is being written: start → (length, block).
     pub inflight: BTreeMap<u32, (u32, u64)>,
+    /// Blocks in `delayed` and `inflight`, which the inode table does not count yet.
+    pub pending: u64,
+    /// Unwritten blocks for which the page cache has data: start → length.
+    pub fresh: BTreeMap<u32, u32>,
     /// Last transaction that changed the inode, and that changed what reading its data needs.
     pub tid: u32,
     pub data_tid: u32,
@@ -99,6 +103,11 @@ impl<P: Platform> Inode<P> {
     /// The attributes now (sizes and times as seen through this crate, on disk or not).
     pub fn attr(&self) -> Attr {
         let s = self.state.read();
+        let mut blocks = s.sectors + s.pending * u64::from(self.block_sectors);
+        if s.is_inline() && s.is_regular() {
+            // As Linux: a file with data reports at least one sector.
+            blocks += s.size.div_ceil(512);
+        }
         Attr {
             ino: self.ino,
             generation: s.generation,
@@ -108,7 +117,7 @@ impl<P: Platform> Inode<P> {
             gid: s.gid,
             project: s.project,
             size: s.size,
-            blocks: s.sectors + s.pending_blocks() * u64::from(self.block_sectors),
+            blocks,
             atime: s.atime,
             mtime: s.mtime,
             ctime: s.ctime,
@@ -325,17 +334,6 @@ impl InodeState {
         self.raw
             .get_mut(di::BLOCK..di::BLOCK + di::BLOCK_LEN)
             .unwrap_or(&mut [])
-    }
-
-    /// Blocks promised or being written that the inode table does not count yet.
-    pub fn pending_blocks(&self) -> u64 {
-        let delayed: u64 = self.delayed.values().map(|&n| u64::from(n)).sum();
-        delayed
-            + self
-                .inflight
-                .values()
-                .map(|&(n, _)| u64::from(n))
-                .sum::<u64>()
     }
 
     /// Device number: the old 16-bit form in the first word or the new one in the second.
@@ -559,6 +557,7 @@ impl<P: Platform> Fs<P> {
     }
 
     fn read_inode(&self, inode: &Inode<P>, unlinked: bool) -> Result<InodeState> {
+        self.read_table_ahead(inode.loc);
         let buf = self.bread(inode.loc.block, Kind::Plain)?;
         let s = buf.read();
         let end = inode.loc.offset + self.sb.inode_size;

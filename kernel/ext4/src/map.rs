@@ -42,6 +42,21 @@ fn subtract(map: &mut BTreeMap<u32, u32>, from: u32, to: u64) -> u32 {
     gone
 }
 
+/// The first range of a map that reaches into `from..to`.
+fn first_in<V>(
+    map: &BTreeMap<u32, V>,
+    len: impl Fn(&V) -> u32,
+    from: u32,
+    to: u64,
+) -> Option<(u32, u32)> {
+    let before = map
+        .range(..=from)
+        .next_back()
+        .filter(|&(&s, v)| from - s < len(v));
+    let (&s, v) = before.or_else(|| map.range(from..).next())?;
+    (u64::from(s) < to).then(|| (s, len(v)))
+}
+
 /// Adds a range that overlaps none, joined with its neighbours.
 fn add(map: &mut BTreeMap<u32, u32>, from: u32, len: u32) {
     let (mut start, mut n) = (from, len);
@@ -118,25 +133,18 @@ impl<P: Platform> Fs<P> {
     /// The leading run of a hole that is all delayed (or being written), or all not.
     fn pending_in(&self, st: &InodeState, lblk: u32, len: u32) -> Mapping {
         let end = u64::from(lblk) + u64::from(len);
-        let flying = st
-            .inflight
-            .range(..end.min(u64::from(u32::MAX)) as u32)
-            .rev()
-            .take_while(|&(&s, &(n, _))| u64::from(s) + u64::from(n) > u64::from(lblk))
-            .map(|(&s, &(n, _))| (s, n));
-        let mut ranges = overlaps(&st.delayed, lblk, end);
-        ranges.extend(flying);
-        ranges.sort_unstable();
+        let delayed = first_in(&st.delayed, |&n| n, lblk, end);
+        let flying = first_in(&st.inflight, |v| v.0, lblk, end);
         let hole = |len| Mapping {
             lblk,
             len,
             pblk: 0,
             state: MapState::Hole,
         };
-        match ranges.first() {
+        match [delayed, flying].into_iter().flatten().min() {
             None => hole(len),
-            Some(&(s, _)) if s > lblk => hole(s - lblk),
-            Some(&(s, n)) => {
+            Some((s, _)) if s > lblk => hole(s - lblk),
+            Some((s, n)) => {
                 let run = (u64::from(s) + u64::from(n)).min(end) - u64::from(lblk);
                 Mapping {
                     lblk,
@@ -146,6 +154,24 @@ impl<P: Platform> Fs<P> {
                 }
             }
         }
+    }
+
+    /// For SEEK_DATA: whether there is data at `at`, and for how many blocks up to `end` that holds. Unwritten blocks
+    /// are data where the page cache was told to have some.
+    pub(crate) fn data_run(&self, st: &InodeState, at: u32, end: u32) -> Result<(bool, u32)> {
+        let m = self.map_in(st, at, end - at)?;
+        if m.state != MapState::Unwritten {
+            return Ok((m.state != MapState::Hole, m.len));
+        }
+        let stop = u64::from(at) + u64::from(m.len);
+        Ok(match first_in(&st.fresh, |&n| n, at, stop) {
+            None => (false, m.len),
+            Some((s, _)) if s > at => (false, s - at),
+            Some((s, n)) => (
+                true,
+                ((u64::from(s) + u64::from(n)).min(stop) - u64::from(at)) as u32,
+            ),
+        })
     }
 
     /// First and one past the last block of a byte range. `EFBIG` past the largest file.
@@ -201,9 +227,14 @@ impl<P: Platform> Fs<P> {
         let mut at = from;
         while at < to {
             let m = self.map_in(st, at, to - at)?;
-            if m.state == MapState::Hole {
-                self.promise(m.len)?;
-                add(&mut st.delayed, at, m.len);
+            match m.state {
+                MapState::Hole => {
+                    self.promise(m.len)?;
+                    add(&mut st.delayed, at, m.len);
+                    st.pending += u64::from(m.len);
+                }
+                MapState::Unwritten => self.note_fresh(st, at, m.len),
+                MapState::Delayed | MapState::Mapped | MapState::Inline => {}
             }
             at += m.len;
         }
@@ -305,9 +336,10 @@ impl<P: Platform> Fs<P> {
                 let goal = self.data_goal(inode, st, lblk)?;
                 let (pblk, n) = self.claim(goal, m.len.min(MAX_WRITTEN), draw)?;
                 if promised {
-                    subtract(&mut st.delayed, lblk, u64::from(lblk) + u64::from(n));
+                    self.forget_promise(st, lblk, n);
                 }
                 st.inflight.insert(lblk, (n, pblk));
+                st.pending += u64::from(n);
                 Ok(made(pblk, n, ExtentOrigin::New))
             }
         }
@@ -360,8 +392,9 @@ impl<P: Platform> Fs<P> {
     }
 
     fn give_back(&self, st: &mut InodeState, e: &WritebackExtent) {
-        if st.inflight.remove(&e.lblk).is_some() {
-            self.unclaim(e.pblk, e.len);
+        if let Some((n, pblk)) = st.inflight.remove(&e.lblk) {
+            st.pending -= u64::from(n);
+            self.unclaim(pblk, n);
         }
     }
 
@@ -375,7 +408,10 @@ impl<P: Platform> Fs<P> {
         for e in extents {
             match e.origin {
                 ExtentOrigin::Written => {}
-                ExtentOrigin::Unwritten => self.ext_mark(&h, st, e.lblk, e.len, false)?,
+                ExtentOrigin::Unwritten => {
+                    self.ext_mark(&h, st, e.lblk, e.len, false)?;
+                    subtract(&mut st.fresh, e.lblk, u64::from(e.lblk) + u64::from(e.len));
+                }
                 ExtentOrigin::New => self.enter_new(&h, st, e)?,
             }
         }
@@ -391,6 +427,7 @@ impl<P: Platform> Fs<P> {
             // Cut off by a truncation that did not wait: its blocks were given back there.
             return Ok(());
         }
+        st.pending -= u64::from(e.len);
         let new = Extent {
             lblk: e.lblk,
             len: e.len,
@@ -406,15 +443,24 @@ impl<P: Platform> Fs<P> {
         Ok(())
     }
 
+    /// Notes that the page cache has data for unwritten blocks.
+    pub(crate) fn note_fresh(&self, st: &mut InodeState, from: u32, len: u32) {
+        subtract(&mut st.fresh, from, u64::from(from) + u64::from(len));
+        add(&mut st.fresh, from, len);
+    }
+
     /// Notes that promised blocks got real ones.
     pub(crate) fn forget_promise(&self, st: &mut InodeState, from: u32, len: u32) {
-        subtract(&mut st.delayed, from, u64::from(from) + u64::from(len));
+        let n = subtract(&mut st.delayed, from, u64::from(from) + u64::from(len));
+        st.pending -= u64::from(n);
     }
 
     /// Takes back what was promised or claimed for blocks in `from..to` that will not be written.
     pub(crate) fn drop_pending(&self, st: &mut InodeState, from: u32, to: u64) {
         let n = subtract(&mut st.delayed, from, to);
         self.unpromise(n);
+        st.pending -= u64::from(n);
+        subtract(&mut st.fresh, from, to);
         let flying: Vec<(u32, u32, u64)> = st
             .inflight
             .range(from..)
@@ -423,6 +469,7 @@ impl<P: Platform> Fs<P> {
             .collect();
         for (s, n, p) in flying {
             st.inflight.remove(&s);
+            st.pending -= u64::from(n);
             self.unclaim(p, n);
         }
     }

@@ -102,7 +102,7 @@ fn populate(root: &Path) {
         rustix::fs::setxattr(
             &x,
             name.as_str(),
-            &vec![i as u8; i * 30],
+            &vec![i as u8; i * 5],
             XattrFlags::empty(),
         )
         .unwrap();
@@ -137,7 +137,7 @@ fn populate(root: &Path) {
     }
     std::os::unix::fs::symlink("s".repeat(59), root.join("link59")).unwrap();
     std::os::unix::fs::symlink("s".repeat(60), root.join("link60")).unwrap();
-    std::os::unix::fs::symlink("s".repeat(4000), root.join("link4000")).unwrap();
+    std::os::unix::fs::symlink("s".repeat(1000), root.join("link1000")).unwrap();
     std::fs::hard_link(root.join("attrs"), root.join("deep/attrs-again")).unwrap();
     for (name, kind, dev) in [
         (

@@ -602,6 +602,7 @@ impl World {
                     assert_eq!(a.size, d.len() as u64, "size of {id}");
                     let got = self.cache.read(&inode, 0, d.len()).unwrap();
                     assert!(got == *d, "content of {id}");
+                    self.check_holes(&inode, d);
                 }
                 Body::Link(t) => assert_eq!(self.cache.fs.readlink(&inode).unwrap(), *t),
             }
@@ -619,6 +620,30 @@ impl World {
             for (k, v) in &n.xattrs {
                 assert_eq!(&self.cache.fs.getxattr(&inode, k).unwrap(), v);
             }
+        }
+    }
+
+    /// What SEEK_HOLE finds holds zeroes only, and the two kinds of seek take turns up to the end.
+    fn check_holes(&self, inode: &TestInode, content: &[u8]) {
+        let fs = &self.cache.fs;
+        let mut at = 0;
+        while at < content.len() as u64 {
+            let hole = fs.seek_hole(inode, at).unwrap();
+            assert!(hole >= at && hole <= content.len() as u64);
+            let data = match fs.seek_data(inode, hole) {
+                Ok(d) => d,
+                Err(e) => {
+                    assert_eq!(e, Errno::ENXIO);
+                    content.len() as u64
+                }
+            };
+            assert!(
+                content[hole as usize..data as usize]
+                    .iter()
+                    .all(|&b| b == 0)
+            );
+            assert!(data > at);
+            at = data;
         }
     }
 

@@ -50,7 +50,25 @@ impl<P: Platform> Fs<P> {
             self.damage(format_args!("directory index points past the end"));
             return Err(Errno::EUCLEAN);
         }
-        self.bread(self.meta_block(st, lblk)?, Kind::DirAny { seed: st.seed })
+        let block = self.meta_block(st, lblk)?;
+        let kind = Kind::DirAny { seed: st.seed };
+        if !self.cache.is_cached(block) {
+            self.read_dir_ahead(st, lblk, kind);
+        }
+        self.bread(block, kind)
+    }
+
+    /// Reads the blocks around one that is not cached: a directory is rarely read in part.
+    fn read_dir_ahead(&self, st: &InodeState, lblk: u32, kind: Kind) {
+        const WINDOW: u32 = 16;
+        let from = lblk / WINDOW * WINDOW;
+        let to = from.saturating_add(WINDOW).min(self.dir_blocks(st));
+        let blocks: alloc::vec::Vec<u64> = (from..to)
+            .map_while(|b| self.meta_block(st, b).ok())
+            .collect();
+        if blocks.len() > 1 {
+            self.cache.prefetch(&*self.dev, &self.sb, &blocks, kind);
+        }
     }
 
     /// Finds a name.
@@ -260,9 +278,7 @@ impl<P: Platform> Fs<P> {
     /// How a directory block's checksum is kept: by its present content.
     fn dir_kind(&self, st: &InodeState, buf: &Arc<Buf<P>>) -> Kind {
         let s = buf.read();
-        let index = st.flags & inode_flags::INDEX != 0
-            && crate::seal::dx_offset(&s.data).is_some()
-            && !crate::seal::has_dir_tail(&s.data);
+        let index = st.flags & inode_flags::INDEX != 0 && crate::seal::dx_offset(&s.data).is_some();
         if index {
             Kind::DxNode { seed: st.seed }
         } else {
