@@ -257,13 +257,20 @@ static void attend(pid_t child, long seconds, int out, int err)
 		}
 		if (ended && !came)
 			break;
-		if (!ended) {
-			pid_t found = waitpid(child, &status, open_ends || seconds > 0 ? WNOHANG : 0);
+		/* As PID 1 this is also the parent of every orphan. */
+		for (pid_t found = 1; found > 0;) {
+			int how;
 
-			ended = found == child || (found < 0 && errno == ECHILD);
-			if (!ended && !open_ends)
-				usleep(5000);
+			found = waitpid(-1, &how, WNOHANG);
+			if (found == child) {
+				status = how;
+				ended = 1;
+			} else if (found < 0 && errno == ECHILD) {
+				ended = 1;
+			}
 		}
+		if (!ended && !open_ends)
+			usleep(5000);
 		if (!ended && !late && seconds > 0 && now_us() - start > seconds * 1000000LL) {
 			late = 1;
 			kill(-child, SIGKILL);

@@ -21,6 +21,7 @@ mod run;
 mod scratch;
 mod stats;
 mod symbols;
+mod symbols;
 mod test;
 mod toolchain;
 mod trace;
