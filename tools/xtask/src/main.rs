@@ -21,7 +21,6 @@ mod run;
 mod scratch;
 mod stats;
 mod symbols;
-mod symbols;
 mod test;
 mod toolchain;
 mod trace;

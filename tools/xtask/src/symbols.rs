@@ -1,46 +1,84 @@
-//! Names for the addresses in a panic's backtrace, by binutils' addr2line.
+//! Names for the kernel's backtraces: fills the section `.keel_symbols` of the linked ELF.
+//!
+//! The format is that of `kernel/hal/src/panic.rs`: "KSYM" and a count, then that many sorted pairs
+//! of u32 (offset of the function from the kernel's base, offset of its name in the section), then
+//! the NUL-terminated names. All little-endian.
 
-use crate::cmd::{Cmd, find_program};
+use anyhow::{Context, Result, bail};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// `console` with function, file and line behind each line that is nothing but a kernel address.
-///
-/// What cannot be named stays as it is: this is a help for reading, not a check.
-pub fn annotate(kernel: &Path, console: &str) -> String {
-    let addresses: Vec<&str> = console.lines().filter_map(address).collect();
-    if addresses.is_empty() || find_program("addr2line").is_none() {
-        return console.to_owned();
-    }
-    let named = Cmd::new("addr2line")
-        .args(["-f", "-C", "-s", "-e"])
-        .arg(kernel)
-        .args(&addresses)
-        .text();
-    let Ok(named) = named else {
-        return console.to_owned();
+const SECTION: &str = ".keel_symbols";
+const MAGIC: &[u8; 4] = b"KSYM";
+/// Where the kernel is linked.
+const KERNEL_BASE: u64 = 0xffff_ffff_8000_0000;
+/// Longer names are cut: most of a very long one is type parameters.
+const LONGEST_NAME: usize = 160;
+
+/// Fills the section of the kernel at `elf`; what is filled already stays as it is.
+pub fn embed(elf: &Path) -> Result<()> {
+    let mut bytes = std::fs::read(elf).with_context(|| format!("{}", elf.display()))?;
+    let file = object::File::parse(&*bytes)?;
+    let Some((at, size)) = file
+        .section_by_name(SECTION)
+        .and_then(|section| section.file_range())
+    else {
+        bail!("{} has no section {SECTION}", elf.display());
     };
-    // Two lines for each address: the function, and FILE:LINE.
-    let mut names = named.lines();
-    let mut text = String::new();
-    for line in console.lines() {
-        text.push_str(line);
-        if address(line).is_some()
-            && let (Some(function), Some(place)) = (names.next(), names.next())
-        {
-            text.push_str(&format!("  {function}  {place}"));
-        }
-        text.push('\n');
+    let functions: BTreeMap<u32, String> = file
+        .symbols()
+        .filter(|symbol| symbol.kind() == SymbolKind::Text)
+        .filter_map(|symbol| {
+            let offset = u32::try_from(symbol.address().checked_sub(KERNEL_BASE)?).ok()?;
+            Some((offset, name(symbol.name().ok()?)))
+        })
+        .collect();
+    let table = table(&functions, size as usize);
+    let Some(section) = bytes.get_mut(at as usize..(at + size) as usize) else {
+        bail!("{}: {SECTION} lies beyond the end", elf.display());
+    };
+    if section[..table.len()] != table {
+        section.fill(0);
+        section[..table.len()].copy_from_slice(&table);
+        std::fs::write(elf, bytes).with_context(|| format!("{}", elf.display()))?;
     }
-    text
+    Ok(())
 }
 
-/// The address on a backtrace line that has no name yet.
-fn address(line: &str) -> Option<&str> {
-    let word = line.trim().trim_start_matches("0x");
-    let kernel = word.len() == 16
-        && word.starts_with("ffff")
-        && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    kernel.then_some(word)
+/// The name without its hash, cut.
+fn name(mangled: &str) -> String {
+    let mut name = format!("{:#}", rustc_demangle::demangle(mangled));
+    if let Some((cut, _)) = name.char_indices().nth(LONGEST_NAME) {
+        name.truncate(cut);
+    }
+    name
+}
+
+/// The contents of the section, of at most `size` bytes: functions whose names do not fit are left out.
+fn table(functions: &BTreeMap<u32, String>, size: usize) -> Vec<u8> {
+    let names_at = 8 + functions.len() * 8;
+    let mut entries = Vec::new();
+    let mut names: Vec<u8> = Vec::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    for (&offset, name) in functions {
+        let place = match known.get(name.as_str()) {
+            Some(&place) => place,
+            None if names_at + names.len() + name.len() + 1 > size => continue,
+            None => {
+                let place = names_at + names.len();
+                names.extend_from_slice(name.as_bytes());
+                names.push(0);
+                known.insert(name, place);
+                place
+            }
+        };
+        entries.extend_from_slice(&offset.to_le_bytes());
+        entries.extend_from_slice(&(place as u32).to_le_bytes());
+    }
+    let count = (entries.len() / 8) as u32;
+    entries.resize(names_at - 8, 0);
+    [MAGIC.as_slice(), &count.to_le_bytes(), &entries, &names].concat()
 }
 
 #[cfg(test)]
@@ -48,13 +86,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_bare_kernel_addresses_are_named() {
-        assert_eq!(address("  ffffffff803a22b1\r"), Some("ffffffff803a22b1"));
-        assert_eq!(address("  ffffffff803a22b1 main"), None);
-        assert_eq!(address("RAX: 0000000000000100"), None);
-        assert_eq!(
-            annotate(Path::new("/nonexistent"), "a\nffffffff803a22b1\n"),
-            "a\nffffffff803a22b1\n"
-        );
+    fn layout() {
+        let functions = BTreeMap::from([(16, "a".into()), (32, "b".into()), (48, "a".into())]);
+        let table = table(&functions, 4096);
+        assert_eq!(&table[..8], b"KSYM\x03\0\0\0");
+        assert_eq!(&table[8..16], [16, 0, 0, 0, 32, 0, 0, 0]);
+        assert_eq!(&table[24..32], [48, 0, 0, 0, 32, 0, 0, 0]);
+        assert_eq!(&table[32..], b"a\0b\0");
+    }
+
+    #[test]
+    fn names_that_do_not_fit() {
+        let functions = BTreeMap::from([(1, "long".into()), (2, "b".into())]);
+        let table = table(&functions, 8 + 16 + 3);
+        assert_eq!(&table[..16], b"KSYM\x01\0\0\0\x02\0\0\0\x18\0\0\0");
+        assert_eq!(&table[24..], b"b\0");
     }
 }

@@ -13,7 +13,6 @@ pub use protocol::{End, Job};
 pub use session::Session;
 
 use crate::cmd::say;
-use crate::symbols;
 use anyhow::Result;
 use protocol::{Decoder, Event};
 use session::{Running, Signal};
@@ -131,7 +130,6 @@ pub fn run_batch(
         batch.consoles.push(console.clone());
         batch.traces.push(trace);
         let Some(kind) = failure else { continue };
-        let console = symbols::annotate(session.kernel(), &console);
         let failure = GuestFailure { kind, console };
         if started {
             failed_boots = 0;

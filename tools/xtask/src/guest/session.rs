@@ -11,7 +11,7 @@ use crate::{kernel_build, linux};
 use anyhow::{Context, Result};
 use std::io::Read;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Child;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -82,11 +82,6 @@ impl Session {
             file: copy,
             persistent: true,
         })
-    }
-
-    /// The kernel's file.
-    pub fn kernel(&self) -> &Path {
-        &self.kernel
     }
 
     /// What --with asked for.

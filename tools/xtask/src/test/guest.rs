@@ -13,7 +13,6 @@ use crate::image;
 use crate::options::{GuestOptions, KernelChoice};
 use crate::qemu;
 use crate::scratch::Scratch;
-use crate::symbols;
 use anyhow::{Context, Result, bail};
 use regex_lite::Regex;
 use std::collections::BTreeSet;
@@ -331,7 +330,7 @@ impl Runner<'_> {
                 self.step(&mut console, step, scenario)
                     .with_context(|| format!("step {}", number + 1))
             });
-        let text = symbols::annotate(session.kernel(), &console.finish()?);
+        let text = console.finish()?;
         if let Err(error) = outcome {
             self.keep_console(scenario, &text)?;
             bail!("{error:#}\n{}", tail(&text));
