@@ -19,7 +19,7 @@ pub const PIPE_BUF: usize = 4096;
 /// Buffers of a new pipe.
 const DEFAULT_SLOTS: usize = 16;
 /// Most bytes that an unprivileged F_SETPIPE_SZ may ask for (`fs.pipe-max-size`).
-const MAX_SIZE: usize = 1 << 20;
+pub const MAX_SIZE: usize = 1 << 20;
 
 /// One page (or part of one) in a pipe.
 pub struct Slot {

@@ -22,8 +22,8 @@ pub use address_space::{AddressSpace, MmLimits, MmStats};
 pub use anon::AnonObject;
 pub use fault::{Access, FaultOutcome};
 pub use object::{MmapRegistry, SpecialPages, VmFault, VmObject};
-pub use oom::alloc_user_frame;
-pub use ops::{MapRequest, user_range};
+pub use oom::{OOM_KILLS, alloc_user_frame};
+pub use ops::{MAX_MAP_COUNT, MapRequest, user_range};
 pub use vma::{Backing, Vma, VmFlags, VmaInfo, VmaMap};
 
 /// The highest user address plus one (`TASK_SIZE_MAX`).

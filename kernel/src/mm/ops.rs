@@ -12,7 +12,7 @@ use crate::prelude::*;
 pub(super) const STACK_GUARD: usize = 256 * PAGE_SIZE;
 
 /// Most VMAs of one address space (`vm.max_map_count`).
-const MAX_MAP_COUNT: usize = 65530;
+pub const MAX_MAP_COUNT: usize = 65530;
 
 /// A mapping to be made.
 pub struct MapRequest {

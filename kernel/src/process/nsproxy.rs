@@ -2,6 +2,8 @@
 //!
 //! Mount and UTS namespaces are real; the other kinds exist once for the whole system.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use crate::fs::mount::MountNamespace;
 use crate::prelude::*;
 
@@ -10,8 +12,15 @@ pub const UTS_LEN: usize = 64;
 
 /// Names that uname(2) tells and sethostname(2) sets.
 pub struct UtsNamespace {
+    /// Its inode number under /proc/PID/ns.
+    pub id: u64,
     names: SpinLock<UtsNames>,
 }
+
+/// Inode number of the first UTS namespace, as on Linux.
+const INITIAL_UTS: u64 = 0xefff_fffe;
+/// Where the numbers of the others begin.
+const FURTHER_UTS: u64 = 0xf100_0000;
 
 /// Host and NIS domain name.
 #[derive(Clone)]
@@ -26,7 +35,8 @@ impl UtsNamespace {
     /// The first one, with Linux's initial names.
     pub fn initial() -> Arc<Self> {
         let none = b"(none)".to_vec();
-        Arc::new(Self { names: SpinLock::new(UtsNames { host: none.clone(), domain: none }) })
+        let names = UtsNames { host: none.clone(), domain: none };
+        Arc::new(Self { id: INITIAL_UTS, names: SpinLock::new(names) })
     }
 
     /// A copy of both names.
@@ -41,7 +51,9 @@ impl UtsNamespace {
 
     /// A namespace of its own with the same names.
     pub fn copy(&self) -> Arc<Self> {
-        Arc::new(Self { names: SpinLock::new(self.names()) })
+        static NEXT: AtomicU64 = AtomicU64::new(FURTHER_UTS);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { id, names: SpinLock::new(self.names()) })
     }
 }
 

@@ -137,6 +137,18 @@ pub fn all() -> Vec<Arc<Process>> {
     all
 }
 
+/// The process with the lowest number from `from` on; zombies included.
+pub fn next_from(from: u32) -> Option<Arc<Process>> {
+    let table = table().read();
+    let lowest = table.processes.keys().filter(|pid| **pid >= from).min()?;
+    table.processes.get(lowest).cloned()
+}
+
+/// How many processes there are, zombies included.
+pub fn process_count() -> usize {
+    table().read().processes.len()
+}
+
 /// The members of a process group; empty if there is no such group.
 pub fn pgrp_members(pgid: u32) -> Vec<Arc<Process>> {
     members(|table| table.groups.get(&pgid))

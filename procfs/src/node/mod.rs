@@ -309,6 +309,25 @@ impl Node {
         }
     }
 
+    /// Whether it is below `/proc/sys`, where root has no more than the mode gives it (the kernel's `sysctl_perm`).
+    pub fn is_sysctl(&self) -> bool {
+        match self.place {
+            Place::Sysctl(_) => true,
+            Place::Entry(entry) => matches!(entry.kind, Kind::Live(Live::Sysctl)),
+            _ => false,
+        }
+    }
+
+    /// Whether it is `fd`, which the process itself may always enter.
+    pub fn is_descriptors(&self) -> bool {
+        matches!(self.place, Place::Entry(entry) if matches!(entry.kind, Kind::Live(Live::Fds)))
+    }
+
+    /// Whether it is the directory of a process or thread, which `hidepid` can close.
+    pub fn is_task_dir(&self) -> bool {
+        self.task.is_some() && self.path == HASH_SEED
+    }
+
     /// Whether what the node stands for is still there.
     pub fn valid(&self, sys: &dyn System) -> bool {
         if self.task.as_ref().is_some_and(|task| !task.alive()) {

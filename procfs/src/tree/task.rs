@@ -116,15 +116,15 @@ const fn namespace(name: &'static str, ns: Namespace) -> Entry {
 }
 
 static NS: &[Entry] = &[
-    namespace("cgroup", Namespace::Cgroup),
+    namespace("cgroup", Namespace::Cgroup).needs(Features::CGROUPS),
     namespace("ipc", Namespace::Ipc),
     namespace("mnt", Namespace::Mnt),
-    namespace("net", Namespace::Net),
+    namespace("net", Namespace::Net).needs(Features::NET),
     namespace("pid", Namespace::Pid),
     namespace("pid_for_children", Namespace::PidForChildren),
-    namespace("time", Namespace::Time),
-    namespace("time_for_children", Namespace::TimeForChildren),
-    namespace("user", Namespace::User),
+    namespace("time", Namespace::Time).needs(Features::TIME_NS),
+    namespace("time_for_children", Namespace::TimeForChildren).needs(Features::TIME_NS),
+    namespace("user", Namespace::User).needs(Features::USER_NS),
     namespace("uts", Namespace::Uts),
 ];
 

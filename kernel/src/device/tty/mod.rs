@@ -20,6 +20,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use keel_abi::flags::{LocalFlags, OpenFlags};
 use keel_abi::types::{Termios2, Winsize};
 
+pub use console::terminal as console_terminal;
 pub use job::session_leader_exited;
 use ldisc::{Input, LineDiscipline};
 

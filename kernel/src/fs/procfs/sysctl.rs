@@ -1,0 +1,195 @@
+//! The values below /proc/sys: each one that is here is what the kernel goes by.
+//!
+//! What the kernel has as a constant can be read; a write is taken only if it changes nothing, and is EINVAL otherwise,
+//! as a value out of range would be.
+
+use core::sync::atomic::{AtomicI32, Ordering};
+use keel_procfs::{Ctl, CtlValue};
+
+use crate::fs::{NR_OPEN, locks, page_cache};
+use crate::prelude::*;
+use crate::process::{Cap, exec, nsproxy, pid};
+use crate::{device, mm, printk, process, sched, syscall};
+
+/// Most supplementary groups (`NGROUPS_MAX`).
+const NGROUPS_MAX: i64 = 65_536;
+/// User and group for what has no number that fits 16 bits.
+const OVERFLOW_ID: i64 = 65_534;
+/// Lowest `pid_max` that the kernel takes (Linux's `RESERVED_PIDS + 1`).
+const PID_MAX_MIN: i64 = 301;
+
+/// Seconds from a panic to the restart; negative: at once, 0: never.
+static PANIC_SECONDS: AtomicI32 = AtomicI32::new(0);
+
+fn int(value: i64) -> Option<CtlValue> {
+    Some(CtlValue::ints(&[value]))
+}
+
+fn text(value: &str) -> Option<CtlValue> {
+    Some(CtlValue::text(value.as_bytes()))
+}
+
+fn names() -> Option<nsproxy::UtsNames> {
+    process::current_opt().map(|thread| thread.ns().uts.names())
+}
+
+/// A random version 4 UUID (RFC 9562).
+fn uuid() -> String {
+    let mut b: [u8; 16] = crate::random::bytes();
+    b[6] = (b[6] & 0x0f) | 0x40;
+    b[8] = (b[8] & 0x3f) | 0x80;
+    let mut out = String::new();
+    for (at, byte) in b.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            out.push('-');
+        }
+        out.push_str(&format!("{byte:02x}"));
+    }
+    out
+}
+
+/// The same for as long as the machine runs.
+fn boot_id() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.call_once(uuid)
+}
+
+/// A value; `None` for what this kernel does not have.
+pub fn get(ctl: Ctl, _device: Option<&[u8]>) -> Option<CtlValue> {
+    match ctl {
+        Ctl::FsFileMax => int(i64::MAX),
+        Ctl::FsFileNr => {
+            Some(CtlValue::ints(&[crate::fs::file_count() as i64, 0, i64::MAX]))
+        }
+        Ctl::FsNrOpen => int(NR_OPEN as i64),
+        Ctl::FsLeaseBreakTime => int(locks::LEASE_BREAK_SECS as i64),
+        Ctl::FsLeasesEnable => int(1),
+        Ctl::FsOverflowuid | Ctl::FsOverflowgid => int(OVERFLOW_ID),
+        Ctl::FsPipeMaxSize => int(crate::ipc::pipe::MAX_SIZE as i64),
+        Ctl::FsProtectedHardlinks | Ctl::FsProtectedRegular | Ctl::FsProtectedFifos => int(1),
+        Ctl::FsSuidDumpable => int(0),
+        _ => kernel(ctl).or_else(|| vm(ctl)),
+    }
+}
+
+/// /proc/sys/kernel.
+fn kernel(ctl: Ctl) -> Option<CtlValue> {
+    match ctl {
+        Ctl::KernelArch => text("x86_64"),
+        Ctl::KernelCapLastCap => int(i64::from(Cap::LAST.0)),
+        Ctl::KernelCtrlAltDel => int(i64::from(syscall::CTRL_ALT_DEL.load(Ordering::Relaxed))),
+        Ctl::KernelDomainname => names().map(|names| CtlValue::Text(names.domain)),
+        Ctl::KernelHostname => names().map(|names| CtlValue::Text(names.host)),
+        Ctl::KernelNgroupsMax => int(NGROUPS_MAX),
+        Ctl::KernelOsrelease => text(syscall::RELEASE),
+        Ctl::KernelOstype => text("Linux"),
+        Ctl::KernelVersion => text(syscall::VERSION),
+        Ctl::KernelOverflowuid | Ctl::KernelOverflowgid => int(OVERFLOW_ID),
+        Ctl::KernelPanic => int(i64::from(PANIC_SECONDS.load(Ordering::Relaxed))),
+        Ctl::KernelPanicOnOops => int(1),
+        Ctl::KernelPidMax => int(i64::from(pid::PID_MAX.load(Ordering::Relaxed))),
+        Ctl::KernelPrintk => {
+            Some(CtlValue::ints(&[i64::from(printk::console_level()), 4, 1, 7]))
+        }
+        Ctl::KernelRandomBootId => text(boot_id()),
+        Ctl::KernelRandomUuid => text(&uuid()),
+        Ctl::KernelRandomEntropyAvail | Ctl::KernelRandomPoolsize => {
+            int(i64::from(device::mem::ENTROPY_BITS))
+        }
+        Ctl::KernelRandomizeVaSpace => {
+            int(i64::from(exec::RANDOMIZE_VA_SPACE.load(Ordering::Relaxed)))
+        }
+        Ctl::KernelSchedRrTimesliceMs => int((sched::RR_SLICE_NS / 1_000_000) as i64),
+        Ctl::KernelTainted => int(0),
+        Ctl::KernelThreadsMax => int(i64::from(pid::THREADS_MAX.load(Ordering::Relaxed))),
+        _ => None,
+    }
+}
+
+/// /proc/sys/vm. Memory is promised without limit, and given as long as there is any.
+fn vm(ctl: Ctl) -> Option<CtlValue> {
+    match ctl {
+        // Can only be written.
+        Ctl::VmDropCaches => int(0),
+        Ctl::VmMaxMapCount => int(mm::MAX_MAP_COUNT as i64),
+        Ctl::VmMmapMinAddr => int(mm::MMAP_MIN_ADDR as i64),
+        Ctl::VmMinFreeKbytes => {
+            int((keel_hal::frame::stats().low_watermark * PAGE_SIZE / 1024) as i64)
+        }
+        Ctl::VmOvercommitMemory => int(1),
+        _ => None,
+    }
+}
+
+/// Sets a value.
+pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
+    match ctl {
+        Ctl::KernelHostname | Ctl::KernelDomainname => return set_name(ctl, value),
+        Ctl::KernelPrintk => return set_printk(value),
+        _ => {}
+    }
+    let Some(number) = value.as_i64() else { return keep(ctl, device, value) };
+    match ctl {
+        Ctl::KernelCtrlAltDel => syscall::CTRL_ALT_DEL.store(number != 0, Ordering::Relaxed),
+        Ctl::KernelPanic => set_panic(i32::try_from(number).map_err(|_| Errno::EINVAL)?),
+        Ctl::KernelPidMax if number >= PID_MAX_MIN => {
+            pid::PID_MAX.store(u32::try_from(number).map_err(|_| Errno::EINVAL)?, Ordering::Relaxed);
+        }
+        Ctl::KernelThreadsMax => {
+            let max = u32::try_from(number).map_err(|_| Errno::EINVAL)?;
+            pid::THREADS_MAX.store(max, Ordering::Relaxed);
+        }
+        Ctl::KernelRandomizeVaSpace => {
+            let level = u32::try_from(number).ok().filter(|level| *level <= 2);
+            exec::RANDOMIZE_VA_SPACE.store(level.ok_or(Errno::EINVAL)?, Ordering::Relaxed);
+        }
+        Ctl::VmDropCaches => drop_caches(number),
+        _ => return keep(ctl, device, value),
+    }
+    Ok(())
+}
+
+/// A constant: EINVAL for any other value.
+fn keep(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
+    if get(ctl, device).as_ref() == Some(value) { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+fn set_name(ctl: Ctl, value: &CtlValue) -> Result<()> {
+    let name = value.as_text().ok_or(Errno::EINVAL)?;
+    let name = name.get(..name.len().min(nsproxy::UTS_LEN)).unwrap_or(name).to_vec();
+    let thread = process::current_opt().ok_or(Errno::EPERM)?;
+    thread.ns().uts.update(|names| {
+        let slot =
+            if ctl == Ctl::KernelHostname { &mut names.host } else { &mut names.domain };
+        *slot = name;
+    });
+    Ok(())
+}
+
+/// The console's level can be changed; the other three are constants.
+fn set_printk(value: &CtlValue) -> Result<()> {
+    let (CtlValue::Ints(new), Some(CtlValue::Ints(old))) = (value, kernel(Ctl::KernelPrintk)) else {
+        return Err(Errno::EINVAL);
+    };
+    if new.get(1..) != old.get(1..) {
+        return Err(Errno::EINVAL);
+    }
+    let level = new.first().and_then(|level| u8::try_from(*level).ok()).ok_or(Errno::EINVAL)?;
+    printk::set_console_level(level);
+    Ok(())
+}
+
+fn set_panic(seconds: i32) {
+    use keel_hal::panic::{Action, set_action};
+    PANIC_SECONDS.store(seconds, Ordering::Relaxed);
+    set_action(match seconds {
+        0 => Action::Halt,
+        n if n < 0 => Action::Reboot(0),
+        n => Action::Reboot(n.unsigned_abs()),
+    });
+}
+
+/// 1 for pages, 2 for names and inodes, 4 (as on Linux) not to be told of it in the log.
+fn drop_caches(what: i64) {
+    page_cache::drop_caches(what & 1 != 0, what & 2 != 0);
+}
