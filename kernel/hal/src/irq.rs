@@ -90,6 +90,27 @@ struct Action {
     cpu: usize,
     handler: Handler,
     count: AtomicU64,
+    /// The wired interrupt, unless it is a message.
+    gsi: Option<u32>,
+    /// The next handler of the same wired interrupt; null or leaked.
+    next: AtomicPtr<Action>,
+}
+
+impl Action {
+    fn new(number: u32, name: &str, chip: &'static str, cpu: usize, handler: Handler) -> Self {
+        let (count, next) = (AtomicU64::new(0), AtomicPtr::new(ptr::null_mut()));
+        let name = name.to_owned();
+        Action {
+            number,
+            name,
+            chip,
+            cpu,
+            handler,
+            count,
+            gsi: None,
+            next,
+        }
+    }
 }
 
 const DEVICE_VECTORS: usize = (apic::LAST_DEVICE - apic::FIRST_DEVICE + 1) as usize;
@@ -112,24 +133,10 @@ pub(crate) fn init() {
     });
 }
 
-/// Puts a handler into a free vector of `cpu`.
-fn install(
-    number: u32,
-    name: &str,
-    chip: &'static str,
-    cpu: usize,
-    handler: Handler,
-) -> Option<u8> {
-    let table = TABLES.get()?.get(cpu)?;
-    let action = Box::new(Action {
-        number,
-        name: name.to_owned(),
-        chip,
-        cpu,
-        handler,
-        count: AtomicU64::new(0),
-    });
-    let pointer = Box::into_raw(action);
+/// Puts a handler into a free vector of its CPU.
+fn install(action: Action) -> Option<u8> {
+    let table = TABLES.get()?.get(action.cpu)?;
+    let pointer = Box::into_raw(Box::new(action));
     for (i, slot) in table.0.iter().enumerate() {
         let free = slot.compare_exchange(
             ptr::null_mut(),
@@ -148,7 +155,29 @@ fn install(
     None
 }
 
-/// Routes ISA interrupt `irq` (with the firmware's overrides) to `handler` on CPU 0.
+/// Adds a handler of the same wired interrupt behind `first`.
+fn chain(first: &Action, action: Action) {
+    let pointer = Box::into_raw(Box::new(action));
+    let mut last = first;
+    loop {
+        let end = last.next.compare_exchange(
+            ptr::null_mut(),
+            pointer,
+            Ordering::Release,
+            Ordering::Acquire,
+        );
+        match end {
+            Ok(_) => break,
+            // SAFETY: non-null entries are leaked.
+            Err(next) => last = unsafe { &*next },
+        }
+    }
+    // SAFETY: from `Box::into_raw`, and an entry in the chain is never freed.
+    ACTIONS.lock().push(unsafe { &*pointer });
+}
+
+/// Routes ISA interrupt `irq` (with the firmware's overrides) to `handler` on CPU 0. Several handlers
+/// of one wired interrupt are all called.
 pub fn register_isa(irq: u8, name: &'static str, handler: Handler) -> Result<(), NoIrq> {
     let wire = apic::isa_wire(irq);
     register(
@@ -191,7 +220,20 @@ fn register(
     } else {
         "IO-APIC-edge"
     };
-    let vector = install(number, name, chip, 0, handler).ok_or(NoIrq)?;
+    let action = Action {
+        gsi: Some(gsi),
+        ..Action::new(number, name, chip, 0, handler)
+    };
+    let first = ACTIONS
+        .lock()
+        .iter()
+        .find(|other| other.gsi == Some(gsi))
+        .copied();
+    if let Some(first) = first {
+        chain(first, action);
+        return Ok(());
+    }
+    let vector = install(action).ok_or(NoIrq)?;
     let apic_id = local::of(0).map_or(0, |block| block.apic_id.load(Ordering::Relaxed));
     if apic::route(gsi, vector, apic_id, active_low, level) {
         Ok(())
@@ -219,7 +261,7 @@ pub fn alloc_msi(name: &str, cpu: usize, handler: Handler) -> Option<Msi> {
     // Without interrupt remapping the message has 8 bits for the target.
     let apic_id = u8::try_from(apic_id).ok()?;
     let number = NEXT_MSI_NUMBER.fetch_add(1, Ordering::Relaxed);
-    let vector = install(number, name, "PCI-MSI", cpu, handler)?;
+    let vector = install(Action::new(number, name, "PCI-MSI", cpu, handler))?;
     Some(Msi {
         address: MSI_ADDRESS | u64::from(apic_id) << 12,
         data: u32::from(vector),
@@ -230,7 +272,7 @@ pub fn alloc_msi(name: &str, cpu: usize, handler: Handler) -> Option<Msi> {
 /// Serves interrupt `vector`; interrupts are off.
 pub(crate) fn dispatch(vector: u8, from_user: bool) {
     let cpu = local();
-    cpu.irq_counts[usize::from(vector)].fetch_add(1, Ordering::Relaxed);
+    cpu.count(vector);
     // A handler cannot be interrupted, except by what runs on an IST stack and does not come here.
     let outer = cpu.in_interrupt.replace(true);
     match vector {
@@ -256,11 +298,12 @@ pub(crate) fn dispatch(vector: u8, from_user: bool) {
         apic::FIRST_DEVICE..=apic::LAST_DEVICE => {
             let slot = usize::from(vector - apic::FIRST_DEVICE);
             let table = TABLES.get().and_then(|tables| tables.get(local::id()));
-            let action = table.map_or(ptr::null_mut(), |t| t.0[slot].load(Ordering::Acquire));
+            let mut next = table.map_or(ptr::null_mut(), |t| t.0[slot].load(Ordering::Acquire));
             // SAFETY: entries are null or leaked.
-            if let Some(action) = unsafe { action.as_ref() } {
+            while let Some(action) = unsafe { next.as_ref() } {
                 action.count.fetch_add(1, Ordering::Relaxed);
                 (action.handler)();
+                next = action.next.load(Ordering::Acquire);
             }
             apic::end_of_interrupt();
         }

@@ -119,6 +119,8 @@ fn start_one(apic_id: u32, id: usize) -> bool {
             spin_loop();
         }
     }
+    // One that comes yet stops.
+    set_word(&raw const keel_trampoline_block, 0);
     false
 }
 
@@ -199,6 +201,11 @@ trampoline64:
     mov rcx, [rip + keel_trampoline_stack]
     mov rdi, [rip + keel_trampoline_block]
     mov rdx, [rip + keel_trampoline_table]
+    test rdi, rdi
+    jnz 2f
+3:  hlt
+    jmp 3b
+2:
     mov rax, offset trampoline_high
     jmp rax
 .balign 8

@@ -101,8 +101,9 @@ fn ns_to_ticks(ns: u64, hz: u64) -> u64 {
 /// passed fires at once.
 pub fn set_deadline(ns: u64) {
     let _guard = irq::disable();
-    local().deadline.set(ns);
-    arm(ns);
+    if local().deadline.replace(ns) != ns {
+        arm(ns);
+    }
 }
 
 /// The absolute time for which this CPU's timer is armed; `u64::MAX` if it is not.

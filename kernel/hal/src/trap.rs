@@ -11,7 +11,6 @@ use core::{
     arch::{asm, global_asm},
     cell::UnsafeCell,
     fmt,
-    sync::atomic::Ordering,
 };
 
 use crate::{
@@ -183,7 +182,7 @@ pub(crate) fn from_user(vector: u8, error_code: u64) -> Option<UserExit> {
         irq::dispatch(vector, true);
         return None;
     }
-    local().irq_counts[vector as usize].fetch_add(1, Ordering::Relaxed);
+    local().count(vector);
     let detail = match vector {
         PAGE_FAULT => read_cr2(),
         DEBUG => take_dr6() as usize,
@@ -265,7 +264,7 @@ extern "C" fn from_ist(frame: &mut TrapFrame) {
         // system-call entry by MOV SS: the task learns of it at its return.
         DEBUG => task::note_debug_status(take_dr6()),
         NMI => {
-            local().irq_counts[usize::from(NMI)].fetch_add(1, Ordering::Relaxed);
+            local().count(NMI);
             panic::on_nmi();
         }
         MACHINE_CHECK => machine_check(frame),

@@ -440,7 +440,6 @@ fn system_calls(t: &mut Runner) {
 fn interrupts(t: &mut Runner) {
     // jmp self
     static STATE: AtomicUsize = AtomicUsize::new(0);
-    // The scheduler has no tick, so this task must be asleep when the spinner begins to spin, and be woken.
     let started = Arc::new(Completion::new());
     let s = Arc::clone(&started);
     let spinner = spawn("spinner", move || {

@@ -4,17 +4,21 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use keel_hal::sync::{Completion, IrqLock};
 use keel_hal::task::{self, Task};
 use keel_hal::{EnqueueFlags, Hooks, cpu, set_hooks, time};
 
 const CPUS: usize = 64;
+/// How long a task runs while others wait (ns).
+const TICK: u64 = 10_000_000;
 
 static QUEUES: [IrqLock<VecDeque<Arc<Task>>>; CPUS] =
     [const { IrqLock::new(VecDeque::new()) }; CPUS];
 static TIMERS: IrqLock<Vec<(u64, Arc<Task>)>> = IrqLock::new(Vec::new());
+/// Tasks wait in the CPU's queue.
+static WAITING: [AtomicBool; CPUS] = [const { AtomicBool::new(false) }; CPUS];
 static NEXT_CPU: AtomicUsize = AtomicUsize::new(0);
 
 struct Fifo;
@@ -41,7 +45,11 @@ impl Hooks for Fifo {
         if prev_runnable && !prev.is_idle() {
             queue.push_back(Arc::clone(prev));
         }
-        queue.pop_front().unwrap_or_else(|| task::idle(me))
+        let next = queue.pop_front().unwrap_or_else(|| task::idle(me));
+        WAITING[me].store(!queue.is_empty(), Ordering::Relaxed);
+        drop(queue);
+        arm(&TIMERS.lock());
+        next
     }
 
     fn timer_interrupt(&self) {
@@ -56,6 +64,9 @@ impl Hooks for Fifo {
         });
         arm(&timers);
         drop(timers);
+        if WAITING[cpu::id()].load(Ordering::Relaxed) {
+            cpu::set_need_resched(cpu::id());
+        }
         due.iter().for_each(|task| {
             task.wake();
         });
@@ -76,8 +87,12 @@ impl Hooks for Fifo {
     fn fatal(&self, _message: &str) {}
 }
 
+/// Arms this CPU's timer for the first deadline, or for a tick while tasks wait for the CPU.
 fn arm(timers: &[(u64, Arc<Task>)]) {
-    time::set_deadline(timers.iter().map(|(at, _)| *at).min().unwrap_or(u64::MAX));
+    let first = timers.iter().map(|(at, _)| *at).min().unwrap_or(u64::MAX);
+    let waiting = WAITING[cpu::id()].load(Ordering::Relaxed);
+    let tick = if waiting { time::now() + TICK } else { u64::MAX };
+    time::set_deadline(first.min(tick));
 }
 
 /// Registers the scheduler and starts the RCU worker.

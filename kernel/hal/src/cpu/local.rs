@@ -100,6 +100,13 @@ pub(crate) const KERNEL_RSP: usize = offset_of!(CpuLocal, tss) + offset_of!(Tss,
 const _: () = assert!(KERNEL_RSP.is_multiple_of(8));
 
 impl CpuLocal {
+    /// Counts an interrupt or exception taken; only by the CPU itself.
+    #[inline]
+    pub(crate) fn count(&self, vector: u8) {
+        let count = &self.irq_counts[usize::from(vector)];
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
     /// The block of CPU number `id`, to be completed by `set_this`.
     pub(crate) const fn new(id: u32) -> Self {
         CpuLocal {

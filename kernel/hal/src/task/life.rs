@@ -56,6 +56,7 @@ impl Task {
             flags: AtomicU32::new(0),
             cpu: AtomicUsize::new(cpu::id()),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            announced: Cell::new(false),
             rsp: UnsafeCell::new(rsp),
             fs_base: AtomicU64::new(0),
             gs_base: AtomicU64::new(0),

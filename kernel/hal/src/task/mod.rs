@@ -100,6 +100,8 @@ pub struct Task {
     flags: AtomicU32,
     cpu: AtomicUsize,
     id: u64,
+    /// It has announced to sleep and not called [`schedule`] since.
+    announced: Cell<bool>,
     /// The stack pointer while it does not run.
     rsp: UnsafeCell<usize>,
     fs_base: AtomicU64,
@@ -379,10 +381,14 @@ pub fn prepare_sleep(mode: SleepMode) {
         SleepMode::Killable => KILLABLE,
         SleepMode::Uninterruptible => UNINTERRUPTIBLE,
     };
-    current().state.swap(doing | ON_CPU, Ordering::SeqCst);
+    let task = current();
+    task.announced.set(true);
+    task.state.swap(doing | ON_CPU, Ordering::SeqCst);
 }
 
 /// Takes [`prepare_sleep`] back.
 pub fn cancel_sleep() {
-    current().state.swap(RUNNING | ON_CPU, Ordering::SeqCst);
+    let task = current();
+    task.announced.set(false);
+    task.state.swap(RUNNING | ON_CPU, Ordering::SeqCst);
 }

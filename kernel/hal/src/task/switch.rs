@@ -57,6 +57,12 @@ pub fn schedule() {
         cpu.preempt_count.get() == 0 && cpu.irq_depth.get() == 0 && !cpu.in_interrupt.get(),
         "sleeping while holding a spin lock or with interrupts off"
     );
+    let task = super::current();
+    let woken = task.announced.replace(false) && task.is_runnable();
+    if woken && cpu.need_resched.load(Ordering::Relaxed) == 0 {
+        // What it was to wait for has come already, and nobody needs the CPU more.
+        return;
+    }
     // SAFETY: interrupts are on in tasks outside guards; they are turned on again below.
     unsafe { asm!("cli", options(nostack)) };
     switch_away();
@@ -144,8 +150,10 @@ fn switch_to(prev: &Task, next: *const Task) {
             next_task = unsafe { &*next };
         }
     }
-    next_task.state.fetch_or(ON_CPU, Ordering::Relaxed);
+    // In this order: whoever sees it on a CPU sees on which, or else this CPU sees the flag that was
+    // set before, when it looks before user mode.
     next_task.cpu.store(local::id(), Ordering::Relaxed);
+    next_task.state.fetch_or(ON_CPU, Ordering::SeqCst);
     prev.leave();
     next_task.arrive();
     cpu.current.set(next);

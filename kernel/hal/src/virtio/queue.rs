@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::arch::asm;
 use core::fmt;
 use core::ptr::NonNull;
 use core::slice;
@@ -14,7 +15,7 @@ use super::device::{VirtioDevice, VirtioError, reset};
 use super::transport::Registers;
 use crate::addr::PhysAddr;
 use crate::frame::{self, AllocFlags, Frame};
-use crate::paging::Mmio;
+use crate::paging::{KernelStack, Mmio};
 use crate::sync::IrqLock;
 
 /// Most pieces of one request.
@@ -85,7 +86,8 @@ impl Queue {
             .notify_register(index)
             .ok_or(VirtioError::Unsupported)?;
         registers.queue_vector = vector;
-        let (ring, size) = make_ring(registers, index, size)?;
+        let made = on_large_stack(|| make_ring(registers, index, size));
+        let (ring, size) = made.ok_or(VirtioError::NoMemory)??;
         if !registers.has_queue_vector(index, vector) {
             // The device ran out of resources for interrupts; the ring must not be freed under it.
             reset(registers);
@@ -204,13 +206,16 @@ trait Ring: Send {
     fn free(&self) -> usize;
 }
 
+/// Chains up to this length, which most are, take less room on the stack.
+const FEW_SEGMENTS: usize = 8;
+
 impl<const SIZE: usize> Ring for VirtQueue<Dma, SIZE> {
     fn add(&mut self, chain: &DmaChain) -> Option<u16> {
-        let (mut inputs, mut outputs) = no_slices();
-        let (reads, writes) = slices(chain, &mut inputs, &mut outputs);
-        // SAFETY: the queue keeps the chain, and with it the memory, until `pop` returned the token
-        // or the device has been reset; no references to frames' contents exist elsewhere.
-        unsafe { VirtQueue::add(self, &inputs[..reads], &mut outputs[..writes]) }.ok()
+        if chain.len() <= FEW_SEGMENTS {
+            add::<SIZE, FEW_SEGMENTS>(self, chain)
+        } else {
+            add::<SIZE, MAX_SEGMENTS>(self, chain)
+        }
     }
 
     fn peek(&self) -> Option<u16> {
@@ -218,10 +223,11 @@ impl<const SIZE: usize> Ring for VirtQueue<Dma, SIZE> {
     }
 
     fn pop(&mut self, token: u16, chain: &DmaChain) -> Option<u32> {
-        let (mut inputs, mut outputs) = no_slices();
-        let (reads, writes) = slices(chain, &mut inputs, &mut outputs);
-        // SAFETY: the same chain that `add` returned this token for.
-        unsafe { self.pop_used(token, &inputs[..reads], &mut outputs[..writes]) }.ok()
+        if chain.len() <= FEW_SEGMENTS {
+            pop::<SIZE, FEW_SEGMENTS>(self, token, chain)
+        } else {
+            pop::<SIZE, MAX_SEGMENTS>(self, token, chain)
+        }
     }
 
     fn should_notify(&self) -> bool {
@@ -237,22 +243,40 @@ impl<const SIZE: usize> Ring for VirtQueue<Dma, SIZE> {
     }
 }
 
-/// The slices of a chain: what the device reads, or what it writes.
-type Slices<T> = [T; MAX_SEGMENTS];
-
-fn no_slices<'a>() -> (Slices<&'a [u8]>, Slices<&'a mut [u8]>) {
-    (
-        [&[]; MAX_SEGMENTS],
-        core::array::from_fn(|_| &mut [] as &mut [u8]),
-    )
+#[inline(never)]
+fn add<const SIZE: usize, const N: usize>(
+    ring: &mut VirtQueue<Dma, SIZE>,
+    chain: &DmaChain,
+) -> Option<u16> {
+    let (mut inputs, mut outputs) = no_slices::<N>();
+    let (reads, writes) = slices(chain, &mut inputs, &mut outputs);
+    // SAFETY: the queue keeps the chain, and with it the memory, until `pop` returned the token or
+    // the device has been reset; no references to frames' contents exist elsewhere.
+    unsafe { ring.add(&inputs[..reads], &mut outputs[..writes]) }.ok()
 }
 
-/// Puts the chain into slices and returns how many of each kind. They only carry addresses to
-/// `virtio-drivers`, which does not look at the contents.
+#[inline(never)]
+fn pop<const SIZE: usize, const N: usize>(
+    ring: &mut VirtQueue<Dma, SIZE>,
+    token: u16,
+    chain: &DmaChain,
+) -> Option<u32> {
+    let (mut inputs, mut outputs) = no_slices::<N>();
+    let (reads, writes) = slices(chain, &mut inputs, &mut outputs);
+    // SAFETY: the same chain that `add` returned this token for.
+    unsafe { ring.pop_used(token, &inputs[..reads], &mut outputs[..writes]) }.ok()
+}
+
+fn no_slices<'a, const N: usize>() -> ([&'a [u8]; N], [&'a mut [u8]; N]) {
+    ([&[]; N], core::array::from_fn(|_| &mut [] as &mut [u8]))
+}
+
+/// Puts the chain into slices, what the device reads and what it writes, and returns how many of each.
+/// They only carry addresses to `virtio-drivers`, which does not look at the contents.
 fn slices<'a>(
     chain: &'a DmaChain,
-    inputs: &mut Slices<&'a [u8]>,
-    outputs: &mut Slices<&'a mut [u8]>,
+    inputs: &mut [&'a [u8]],
+    outputs: &mut [&'a mut [u8]],
 ) -> (usize, usize) {
     let (mut reads, mut writes) = (0, 0);
     for seg in chain {
@@ -271,6 +295,45 @@ fn slices<'a>(
     (reads, writes)
 }
 
+/// Pages of stack for making a ring: `virtio-drivers` hands its tables around by value.
+const RING_STACK_PAGES: usize = 32;
+
+/// Runs `f` on a large stack of its own; `None` without memory for that. `f` must not sleep.
+fn on_large_stack<R>(f: impl FnOnce() -> R) -> Option<R> {
+    struct Call<F, R> {
+        f: Option<F>,
+        result: Option<R>,
+    }
+    extern "C" fn run<F: FnOnce() -> R, R>(call: &mut Call<F, R>) {
+        call.result = call.f.take().map(|f| f());
+    }
+    fn entry_of<F: FnOnce() -> R, R>(_: &Call<F, R>) -> extern "C" fn(&mut Call<F, R>) {
+        run::<F, R>
+    }
+    let stack = KernelStack::new(RING_STACK_PAGES)?;
+    let mut call = Call {
+        f: Some(f),
+        result: None,
+    };
+    let entry = entry_of(&call);
+    // SAFETY: the new stack is aligned, mapped and unused; `run` returns to here, where the old one
+    // comes back from a register that it preserves. The closure does not unwind: panics abort.
+    unsafe {
+        asm!(
+            "mov r12, rsp",
+            "mov rsp, {top}",
+            "call {entry}",
+            "mov rsp, r12",
+            top = in(reg) stack.top(),
+            entry = in(reg) entry,
+            in("rdi") &raw mut call,
+            out("r12") _,
+            clobber_abi("C"),
+        );
+    }
+    call.result
+}
+
 /// Makes the largest ring up to `size`.
 fn make_ring(
     registers: &mut Registers,
@@ -278,6 +341,7 @@ fn make_ring(
     size: u16,
 ) -> Result<(Box<dyn Ring>, usize), VirtioError> {
     // Each size has a frame of its own: the largest take several pages of the stack.
+    #[inline(never)]
     #[inline(never)]
     fn ring<const SIZE: usize>(
         registers: &mut Registers,
