@@ -291,11 +291,15 @@ impl Running {
             .context("the guest's console is closed")
     }
 
-    /// The kernel's panic message, if the console shows one.
+    /// The kernel's panic message, if a complete line of the console shows one.
     pub fn panic_message(&mut self) -> Option<String> {
-        let start = self.searched.saturating_sub(200);
-        let text = String::from_utf8_lossy(&self.console[start..]).into_owned();
-        self.searched = self.console.len();
+        let fresh = &self.console[self.searched..];
+        let complete = fresh
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        let text = String::from_utf8_lossy(&fresh[..complete]).into_owned();
+        self.searched += complete;
         let line = text
             .lines()
             .find(|line| line.contains("KERNEL PANIC") || line.contains("Kernel panic"))?;
