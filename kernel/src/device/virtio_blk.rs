@@ -63,7 +63,7 @@ const STATUS_OK: u8 = 0;
 const STATUS_UNSUPPORTED: u8 = 2;
 
 /// Entries of a ring.
-const RING_SIZE: u16 = 1024;
+const RING_SIZE: u16 = 128;
 /// Requests in flight in one queue.
 const SLOTS: usize = 256;
 /// Bytes of a slot: the header (16), a discard's range (16), the status (1).
