@@ -7,8 +7,8 @@
 //! 3. Debian testing's rustc, cargo and rust-src, a pair that matches on any day, in a root made by mmdebstrap; its
 //!    library too is built into a private sysroot.
 //!
-//! `KEEL_TOOLCHAIN_WAY=1|2|3` insists on one way. The kernel itself is stable Rust; only the library's build needs
-//! `RUSTC_BOOTSTRAP`.
+//! `KEEL_TOOLCHAIN_WAY=1|2|3` insists on one way. The kernel itself is stable Rust; only the library's build and the
+//! crates in [`UNSTABLE_DEPENDENCIES`] are given unstable features.
 
 use crate::cache::{Cache, sha256_of_file};
 use crate::cmd::{Cmd, find_program, say, step};
@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 pub const TARGET: &str = "x86_64-unknown-none";
 /// The oldest compiler, as 1.N, that the workspace can be built with.
 const OLDEST: u32 = 90;
+/// Dependencies of the kernel that ask for unstable features; on a stable compiler only they may have them.
+const UNSTABLE_DEPENDENCIES: &str = "acpi";
 /// Debian suites whose rust-src may match an installed compiler.
 const SOURCE_SUITES: [&str; 2] = ["testing", "unstable"];
 /// Known library archives: file name and SHA-256.
@@ -56,7 +58,11 @@ impl Toolchain {
 
     /// A cargo that can build for [`TARGET`] in the repository at `root`.
     pub fn cargo(&self, root: &Path) -> Result<Cmd> {
-        let mut cargo = self.compiler.program("cargo", root, &self.cache)?.dir(root);
+        let mut cargo = self
+            .compiler
+            .program("cargo", root, &self.cache)?
+            .dir(root)
+            .env("RUSTC_BOOTSTRAP", UNSTABLE_DEPENDENCIES);
         if let Some(sysroot) = &self.sysroot {
             let flags = format!(
                 "target.{TARGET}.rustflags=['--sysroot', '{}']",
