@@ -17,8 +17,9 @@
 //!    become reachable on disk only in `finish_writeback`, so a crash never exposes stale data.
 //!    A page must not be written back twice at the same time. Bytes past the end of file are written as zeroes.
 //! 3. `truncate`, `fallocate` (other than `Allocate`) and the last `iput` of an unlinked file: wait for write-back
-//!    of the affected pages first and drop them from the cache; for `PunchHole`, `ZeroRange`, `Collapse` and
-//!    `Insert` write dirty pages of the range's edges back before. Then zero what `truncate` returns.
+//!    of the affected pages first and drop them from the cache; before that write back the dirty pages at the edges of
+//!    the range for `PunchHole` and `ZeroRange`, and all from its start on for `Collapse` and `Insert`. Zero what
+//!    `truncate` returns.
 //! 4. `fsync`: write back the file's dirty pages, then [`Fs::fsync`].
 //! 5. Direct I/O: write back and drop the cached range; `map_blocks` to read, `prepare_writeback` /
 //!    `finish_writeback` + `write_end` to write.
@@ -52,6 +53,7 @@ mod inode;
 mod journal;
 mod layout;
 mod map;
+mod mount;
 mod namei;
 mod orphan;
 mod platform;

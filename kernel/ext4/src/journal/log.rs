@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::bytes::{be32, hi32, le32, lo16, lo32, put, put_be32};
+use crate::bytes::{be32, hi32, lo16, lo32, put, put_be32};
 use crate::checksum::crc32c;
 use crate::{BlockDevice, Result, Timespec, WriteFlags};
 
@@ -354,7 +354,6 @@ impl Log {
             let c = crc32c(!0, &self.sb);
             put_be32(&mut self.sb, jsb::CHECKSUM, c);
         }
-        debug_assert_eq!(le32(&self.sb, 0), MAGIC.swap_bytes());
         // The superblock fills its block: what follows its 1024 bytes is zero.
         let mut block = self.sb.clone();
         block.resize(self.block_size, 0);

@@ -317,7 +317,7 @@ impl Scanner<'_> {
         if self.incompat & INCOMPAT_FAST_COMMIT == 0 || self.last >= maxlen {
             return Ok(false);
         }
-        // The area starts with a HEAD tag (value 9... of length 8: features, tid) when it is in use.
+        // In use, the area starts with a HEAD tag (9): tag and length, then features and transaction id.
         let b = self.read(self.last)?;
         let tag = crate::bytes::le16(&b, 0);
         let head_tid = crate::bytes::le32(&b, 8);

@@ -1,6 +1,7 @@
 //! A page cache as a kernel would have it, as small as it can be: blocks in memory, dirty ones written back through
 //! `prepare_writeback` and `finish_writeback`.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ impl PageCache {
     fn block(&mut self, inode: &TestInode, lblk: u32) -> Result<&mut (Vec<u8>, bool)> {
         let bs = self.bs;
         let pages = self.files.entry(inode.ino()).or_default();
-        if !pages.blocks.contains_key(&lblk) {
+        if let Entry::Vacant(place) = pages.blocks.entry(lblk) {
             let mut data = vec![0; bs as usize];
             let m = self.fs.map_blocks(inode, lblk, 1)?;
             let start = u64::from(lblk) * bs;
@@ -52,7 +53,7 @@ impl PageCache {
                 }
                 _ => {}
             }
-            pages.blocks.insert(lblk, (data, false));
+            place.insert((data, false));
         }
         Ok(pages.blocks.get_mut(&lblk).unwrap())
     }
@@ -76,7 +77,7 @@ impl PageCache {
         let bs = self.bs;
         // The block that held the old end is in the cache before the file grows over it.
         let size = inode.size();
-        if pos + data.len() as u64 > size && size % bs != 0 {
+        if pos + data.len() as u64 > size && !size.is_multiple_of(bs) {
             self.block(inode, (size / bs) as u32)?;
         }
         self.fs.write_begin(inode, pos, data.len() as u64)?;
@@ -90,7 +91,7 @@ impl PageCache {
             done += n;
         }
         // Growing past a partial block that is on disk: its tail is zero in the cache and has to get there.
-        if pos > size && size % bs != 0 {
+        if pos > size && !size.is_multiple_of(bs) {
             let lblk = (size / bs) as u32;
             if self.fs.map_blocks(inode, lblk, 1)?.state != MapState::Hole {
                 self.block(inode, lblk)?.1 = true;
@@ -146,7 +147,7 @@ impl PageCache {
     pub fn truncate(&mut self, inode: &TestInode, size: u64) -> Result<()> {
         let bs = self.bs;
         let old = inode.size();
-        if size > old && old % bs != 0 {
+        if size > old && !old.is_multiple_of(bs) {
             self.block(inode, (old / bs) as u32)?;
         }
         let zero = self.fs.truncate(inode, size)?;
@@ -178,7 +179,7 @@ impl PageCache {
         if !matches!(mode, FallocateMode::Allocate { .. }) {
             self.write_back(inode)?;
             self.files.remove(&inode.ino());
-        } else if pos + len > inode.size() && inode.size() % self.bs != 0 {
+        } else if pos + len > inode.size() && !inode.size().is_multiple_of(self.bs) {
             self.block(inode, (inode.size() / self.bs) as u32)?;
         }
         self.fs.fallocate(inode, mode, pos, len)
