@@ -180,6 +180,16 @@ impl File {
         !self.is_path() && matches!(self.flags().bits() & 3, 1 | 2)
     }
 
+    /// Keeps others from opening the file for writing while this description lives: ETXTBSY if somebody has.
+    pub fn deny_write(&self) -> Result<()> {
+        let count = &self.inode.write_count;
+        count
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n <= 0).then(|| n - 1))
+            .map_err(|_| Errno::ETXTBSY)?;
+        self.denies_write.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Whether it only names a place (O_PATH).
     pub fn is_path(&self) -> bool {
         self.flags().contains(OpenFlags::PATH)
@@ -420,6 +430,9 @@ impl Drop for File {
         super::locks::file_released(self);
         if !self.is_path() {
             self.inode.opens.fetch_sub(1, Ordering::AcqRel);
+        }
+        if self.denies_write.load(Ordering::Relaxed) {
+            self.inode.write_count.fetch_add(1, Ordering::AcqRel);
         }
         if self.writable() {
             self.inode.write_count.fetch_sub(1, Ordering::AcqRel);

@@ -261,11 +261,10 @@ pub fn open_exec(thread: &Thread, dirfd: DirFd, path: &[u8], flags: AtFlags) -> 
     }
     let cred = thread.cred();
     permission::check(&inode, &cred, MAY_EXEC)?;
-    if inode.write_count.load(Ordering::Acquire) > 0 {
-        return Err(Errno::ETXTBSY);
-    }
     let ops = inode.ops.open(&inode, OpenFlags::empty())?;
-    Ok(File::new(place, inode, ops, OpenFlags::empty(), cred))
+    let file = File::new(place, inode, ops, OpenFlags::empty(), cred);
+    file.deny_write()?;
+    Ok(file)
 }
 
 /// Opens a path from the initial root, as the kernel itself would.
