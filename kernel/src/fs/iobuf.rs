@@ -55,8 +55,7 @@ fn pieces(iov: &[Iovec]) -> Result<Vec<(usize, usize)>> {
         let len = len.min(left);
         left -= len;
         if len > 0 {
-            let addr: u64 = piece.iov_base.into();
-            list.push((addr as usize, len));
+            list.push((piece.iov_base.addr() as usize, len));
         }
     }
     Ok(list)
