@@ -105,6 +105,8 @@ pub struct File {
     pub owner: SpinLock<FileOwner>,
     /// Read-ahead state of sequential readers.
     pub readahead: SpinLock<super::page_cache::ReadAhead>,
+    /// It was opened to be executed: nobody can open the file for writing meanwhile (ETXTBSY).
+    denies_write: core::sync::atomic::AtomicBool,
     /// Errors of write-back that happened before this were seen already.
     pub error_seen: core::sync::atomic::AtomicU64,
 }
@@ -156,6 +158,7 @@ impl File {
             cred,
             owner: SpinLock::new(FileOwner::default()),
             readahead: SpinLock::new(Default::default()),
+            denies_write: core::sync::atomic::AtomicBool::new(false),
             error_seen,
         })
     }
@@ -172,7 +175,7 @@ impl File {
 
     /// Whether it was opened for reading.
     pub fn readable(&self) -> bool {
-        !self.is_path() && self.flags().bits() & 3 != OpenFlags::WRONLY.bits()
+        !self.is_path() && self.flags().is_readable()
     }
 
     /// Whether it was opened for writing.
