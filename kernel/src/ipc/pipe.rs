@@ -7,7 +7,7 @@
 use core::any::Any;
 use keel_abi::flags::{IoctlCmd, OpenFlags};
 
-use crate::fs::{File, FileOps, Inode, IoDst, IoSrc, PollEvents, PollTable, anon_file};
+use crate::fs::{File, FileOps, Inode, IoDst, IoSrc, PollEvents, PollTable, anon};
 use crate::mm::user::UserAccess;
 use crate::prelude::*;
 use crate::process::signal::{SigInfo, send_thread, sig};
@@ -447,9 +447,12 @@ pub fn create(flags: OpenFlags) -> (Arc<File>, Arc<File>) {
         ring.opened = [1, 1];
     }
     let status = flags & (OpenFlags::NONBLOCK | OpenFlags::DIRECT);
+    let inode = anon::pipe_inode();
+    // Opening /proc/PID/fd/N finds the pipe as it would a fifo's.
+    *inode.special.lock() = Some(pipe.clone());
     let end = |access: OpenFlags| {
         let ops = Arc::new(PipeEnd { pipe: pipe.clone() });
-        anon_file(&format!("pipe:[{}]", Arc::as_ptr(&pipe) as usize & 0xffff_ffff), ops, status | access)
+        anon::open(&inode, ops, status | access)
     };
     (end(OpenFlags::empty()), end(OpenFlags::WRONLY))
 }

@@ -12,7 +12,7 @@ pub mod unix;
 use core::any::Any;
 use keel_abi::flags::{MsgFlags, OpenFlags, ShutdownHow};
 
-use crate::fs::{File, FileOps, IoDst, IoSrc, PollEvents, PollTable, anon_file};
+use crate::fs::{File, FileOps, IoDst, IoSrc, PollEvents, PollTable, anon};
 use crate::prelude::*;
 use message::{Ancillary, Received};
 
@@ -90,8 +90,23 @@ impl SocketFile {
 
 /// A file over a socket; `flags` may have O_NONBLOCK.
 pub fn socket_file(socket: Arc<dyn Socket>, flags: OpenFlags) -> Arc<File> {
-    let name = format!("socket:[{}]", Arc::as_ptr(&socket).cast::<()>() as usize & 0xffff_ffff);
-    anon_file(&name, Arc::new(SocketFile { socket }), flags | OpenFlags::RDWR)
+    let ops = Arc::new(SocketFile { socket });
+    let file = anon::open(&anon::socket_inode(), ops, flags | OpenFlags::RDWR);
+    let mut open = OPEN.lock();
+    if open.len() == open.capacity() {
+        open.retain(|known| known.strong_count() > 0);
+    }
+    open.push(Arc::downgrade(&file));
+    drop(open);
+    file
+}
+
+/// Files over sockets; those that are closed go when the list would grow.
+static OPEN: SpinLock<Vec<Weak<File>>> = SpinLock::new(Vec::new());
+
+/// All files over sockets (/proc/net).
+pub fn open_sockets() -> Vec<Arc<File>> {
+    OPEN.lock().iter().filter_map(Weak::upgrade).collect()
 }
 
 /// The socket behind a file: ENOTSOCK.

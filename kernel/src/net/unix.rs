@@ -174,6 +174,17 @@ impl UnixSocket {
         (a, b)
     }
 
+    /// Its kind, whether it takes connections, whether it is connected, and its name without the family.
+    pub fn describe(&self) -> (Kind, bool, bool, Vec<u8>) {
+        let (listening, connected) = match &self.state.lock().stage {
+            Stage::Listening { .. } => (true, false),
+            Stage::Connected { .. } => (false, true),
+            _ => (false, false),
+        };
+        let name = self.name.lock().0.get(2..).unwrap_or(&[]).to_vec();
+        (self.kind, listening, connected, name)
+    }
+
     fn is_connection(&self) -> bool {
         self.kind != Kind::Datagram
     }

@@ -177,6 +177,7 @@ pub(super) fn reap(parent: &Arc<Process>, child: &Arc<Process>) -> bool {
     usage.add(&child.children_usage.lock());
     parent.children_usage.lock().add(&usage);
     pid::remove_process(child);
+    crate::fs::procfs::process_gone(child.pid);
     child.drop_leader();
     true
 }

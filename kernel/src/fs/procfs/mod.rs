@@ -28,6 +28,21 @@ use keel_procfs::Node;
 
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
+/// All instances.
+static MOUNTED: SpinLock<Vec<Weak<SuperBlock>>> = SpinLock::new(Vec::new());
+
+/// A process has been reaped: what is cached of its directory would never be found valid again.
+pub fn process_gone(pid: u32) {
+    let mounted: Vec<_> = MOUNTED.lock().iter().filter_map(Weak::upgrade).collect();
+    let name = format!("{pid}");
+    for sb in mounted {
+        let cached = sb.root_dentry.get().and_then(|root| root.cached_child(name.as_bytes()));
+        if let Some(dentry) = cached {
+            dentry.forget();
+        }
+    }
+}
+
 /// `proc` of mount(2). Each mount is an instance of its own, with its own `hidepid`.
 pub struct ProcFs;
 
@@ -47,6 +62,10 @@ impl FileSystemType for ProcFs {
         let ops = Box::new(ProcSuper { instance: instance.clone() });
         let sb = SuperBlock::new(anonymous_dev(), &ProcFs, source, read_only, ops);
         sb.set_root(inode::make(&sb, Node::root(), &instance)?);
+        let mut mounted = MOUNTED.lock();
+        mounted.retain(|known| known.strong_count() > 0);
+        mounted.push(Arc::downgrade(&sb));
+        drop(mounted);
         Ok(sb)
     }
 }

@@ -182,13 +182,27 @@ fn number(device: &BlockDevice) -> DevNo {
     DevNo { major: device.dev.major, minor: device.dev.minor }
 }
 
+/// The virtio device at a PCI address.
+fn virtio_at(tree: &Registry, address: &str) -> Option<Id> {
+    let link = tree.find(&format!("bus/pci/devices/{address}")).ok()?;
+    let function = tree.link_target(link).ok()?;
+    let mut found = None;
+    let listed = tree.readdir(function, 0, &mut |entry| {
+        if entry.name.starts_with(b"virtio") {
+            found = Some(entry.id);
+        }
+        found.is_none()
+    });
+    listed.ok().and(found)
+}
+
 fn add_disk(tree: &mut Registry, device: &Arc<BlockDevice>) -> Result<()> {
     let disk = &device.disk;
-    let parent = tree.find(&format!("devices/{}", disk.parent)).ok();
+    let parent = virtio_at(tree, &disk.parent);
     let entry = Disk {
         name: device.name.clone(),
         dev: number(device),
-        parent: parent.filter(|_| !disk.parent.is_empty()),
+        parent,
         minors: disk.minors,
         partitioned: disk.minors > 1,
         removable: false,

@@ -10,7 +10,7 @@ mod stat;
 use core::any::Any;
 use core::sync::atomic::Ordering;
 use keel_procfs::{
-    Access, FdInfo, IoCounters, Limit, Mount, Namespace, Stat, Statm, Status, Task, TaskLink, Text,
+    Access, FdInfo, IoCounters, Limit, Mount, Namespace, Net, Stat, Statm, Status, Task, TaskLink, Text,
     Vma, VmaUsage,
 };
 
@@ -289,6 +289,10 @@ impl Task for TaskRef {
 
     fn namespace(&self, ns: Namespace) -> Result<u64> {
         super::ns::number(&*self.thread()?, ns)
+    }
+
+    fn net(&self) -> Result<Arc<dyn Net>> {
+        Ok(Arc::new(super::net::Network))
     }
 }
 
