@@ -63,6 +63,9 @@ pub struct Parent {
 impl Walker {
     /// A walk for a thread, relative to a directory descriptor: EBADF, ENOTDIR.
     pub fn new(thread: &Thread, dirfd: DirFd, path: &[u8], flags: LookupFlags) -> Result<Self> {
+        if path.is_empty() && !flags.contains(LookupFlags::EMPTY_PATH) {
+            return Err(Errno::ENOENT);
+        }
         let fs = thread.fs();
         let cred = thread.cred();
         let start = if path.starts_with(b"/") && !flags.intersects(LookupFlags::IN_ROOT) {

@@ -32,6 +32,11 @@ fn vector(iov: UserPtr<Iovec>, count: usize) -> Result<Vec<Iovec>> {
     iov.read_array(count)
 }
 
+/// A length that is negative as a signed number: EINVAL.
+fn check_count(count: usize) -> Result<()> {
+    isize::try_from(count).map(drop).map_err(|_| Errno::EINVAL)
+}
+
 fn offset(pos: i64) -> Result<u64> {
     u64::try_from(pos).map_err(|_| Errno::EINVAL)
 }
@@ -45,6 +50,7 @@ fn position(pos_l: u64, pos_h: u64) -> i64 {
 
 pub fn read(cx: &mut Ctx, fd: Fd, buf: UserPtr<u8>, count: usize) -> Result<usize> {
     let file = cx.thread.files().get(fd)?;
+    check_count(count)?;
     let result = file.read(&mut IoDst::from_user(buf.addr() as usize, count));
     note_read(cx.thread, &result);
     result
@@ -52,6 +58,7 @@ pub fn read(cx: &mut Ctx, fd: Fd, buf: UserPtr<u8>, count: usize) -> Result<usiz
 
 pub fn write(cx: &mut Ctx, fd: Fd, buf: UserPtr<u8>, count: usize) -> Result<usize> {
     let file = cx.thread.files().get(fd)?;
+    check_count(count)?;
     let result = file.write(&mut IoSrc::from_user(buf.addr() as usize, count));
     note_write(cx.thread, &result);
     result
@@ -60,6 +67,7 @@ pub fn write(cx: &mut Ctx, fd: Fd, buf: UserPtr<u8>, count: usize) -> Result<usi
 pub fn pread64(cx: &mut Ctx, fd: Fd, buf: UserPtr<u8>, count: usize, pos: i64) -> Result<usize> {
     let pos = offset(pos)?;
     let file = cx.thread.files().get(fd)?;
+    check_count(count)?;
     let result = file.pread(&mut IoDst::from_user(buf.addr() as usize, count), pos);
     note_read(cx.thread, &result);
     result
@@ -68,6 +76,7 @@ pub fn pread64(cx: &mut Ctx, fd: Fd, buf: UserPtr<u8>, count: usize, pos: i64) -
 pub fn pwrite64(cx: &mut Ctx, fd: Fd, buf: UserPtr<u8>, count: usize, pos: i64) -> Result<usize> {
     let pos = offset(pos)?;
     let file = cx.thread.files().get(fd)?;
+    check_count(count)?;
     let result = file.pwrite(&mut IoSrc::from_user(buf.addr() as usize, count), pos);
     note_write(cx.thread, &result);
     result
