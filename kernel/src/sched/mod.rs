@@ -118,7 +118,7 @@ pub fn pick_next(prev: &Arc<Task>, prev_runnable: bool) -> Arc<Task> {
     let idle = task::idle(me);
     let prev_is_idle = Arc::ptr_eq(prev, &idle);
     let mut displaced = None;
-    let (next, contended) = {
+    let next = {
         let mut queue = cpu.queue.lock();
         queue.account(prev, now);
         if prev_runnable && !prev_is_idle {
@@ -129,16 +129,25 @@ pub fn pick_next(prev: &Arc<Task>, prev_runnable: bool) -> Arc<Task> {
             }
         }
         let next = queue.pop();
-        let contended = queue.waiting() > 0;
-        (next, contended)
+        // Under the same lock as the look into the queue: who queues a task from here on sees what runs, an idle
+        // CPU above all, and tells this CPU.
+        queue.set_running(next.as_ref().unwrap_or(&idle), now, next.is_none());
+        let end = match &next {
+            Some(next) if queue.waiting() > 0 => now + slice_of(next),
+            _ => u64::MAX,
+        };
+        cpu.slice_end.store(end, Ordering::Relaxed);
+        next
     };
     if let Some(task) = displaced {
         migrate(task);
     }
-    let next = next.or_else(|| steal(me)).unwrap_or(idle);
-    cpu.queue.lock().set_running(&next, now, Arc::ptr_eq(&next, &task::idle(me)));
-    let end = if contended { now + slice_of(&next) } else { u64::MAX };
-    cpu.slice_end.store(end, Ordering::Relaxed);
+    let next = next.or_else(|| {
+        let stolen = steal(me)?;
+        cpu.queue.lock().set_running(&stolen, now, false);
+        Some(stolen)
+    });
+    let next = next.unwrap_or(idle);
     crate::time::timer::program();
     if !Arc::ptr_eq(&next, prev) {
         cpu.switches.fetch_add(1, Ordering::Relaxed);
