@@ -224,7 +224,7 @@ impl Workload {
             }
             self.cache.forget(i.ino());
             self.cache.fs.iput(i).unwrap();
-        } else if n % 3 == 0 {
+        } else if n.is_multiple_of(3) {
             let d = self
                 .cache
                 .fs

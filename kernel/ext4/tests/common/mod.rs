@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "not every test uses everything")]
 
 pub mod cache;
+pub mod exercise;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
