@@ -30,7 +30,10 @@ fn idle_ns(number: usize) -> u64 {
 
 /// /proc/uptime.
 pub fn uptime() -> Uptime {
-    Uptime { up: time::boottime_ns(), idle: (0..cpu::count()).map(idle_ns).sum() }
+    Uptime {
+        up: time::boottime_ns(),
+        idle: (0..cpu::count()).map(idle_ns).sum(),
+    }
 }
 
 /// One CPU's time. What is not idle is divided as the timer's samples found it.
@@ -40,7 +43,13 @@ fn times(number: usize) -> CpuTimes {
     let (in_user, in_kernel) = cpu::samples(number);
     let all = u128::from(in_user + in_kernel).max(1);
     let user = (u128::from(busy) * u128::from(in_user) / all) as u64;
-    CpuTimes { cpu: number as u32, user, system: busy - user, idle, ..CpuTimes::default() }
+    CpuTimes {
+        cpu: number as u32,
+        user,
+        system: busy - user,
+        idle,
+        ..CpuTimes::default()
+    }
 }
 
 /// /proc/stat.
@@ -62,15 +71,22 @@ pub fn stat() -> CpuStat {
 /// Threads that wait for something that is bound to come.
 fn blocked() -> u64 {
     let processes = crate::process::all();
-    let tasks = processes.iter().flat_map(|process| process.threads()).filter_map(|t| t.task());
-    tasks.filter(|task| task.sleep_mode() == Some(SleepMode::Uninterruptible)).count() as u64
+    let tasks = processes
+        .iter()
+        .flat_map(|process| process.threads())
+        .filter_map(|t| t.task());
+    tasks
+        .filter(|task| task.sleep_mode() == Some(SleepMode::Uninterruptible))
+        .count() as u64
 }
 
 /// Counts by interrupt number.
 fn irq_counts() -> Vec<u64> {
     let mut counts = Vec::new();
     for row in irq::counts() {
-        let Ok(number) = row.label.parse::<usize>() else { continue };
+        let Ok(number) = row.label.parse::<usize>() else {
+            continue;
+        };
         if counts.len() <= number {
             counts.resize(number + 1, 0);
         }
@@ -138,12 +154,17 @@ fn describe(number: usize, all: &[HalInfo]) -> CpuInfo {
 /// /proc/cpuinfo.
 pub fn info() -> Vec<CpuInfo> {
     let all: Vec<HalInfo> = (0..cpu::count()).map(cpu::info).collect();
-    (0..all.len()).map(|number| describe(number, &all)).collect()
+    (0..all.len())
+        .map(|number| describe(number, &all))
+        .collect()
 }
 
 /// /proc/interrupts.
 pub fn interrupts() -> Interrupts {
-    let mut table = Interrupts { cpus: (0..count()).collect(), ..Interrupts::default() };
+    let mut table = Interrupts {
+        cpus: (0..count()).collect(),
+        ..Interrupts::default()
+    };
     for row in irq::counts() {
         match row.label.parse::<u32>() {
             Ok(number) => table.lines.push(numbered(number, &row)),
@@ -189,8 +210,10 @@ fn own_row(row: &irq::IrqCount) -> Option<(&'static str, ArchIrq)> {
 
 /// Numbers of the interrupts that somebody serves.
 pub fn irq_numbers() -> Vec<u32> {
-    let mut numbers: Vec<u32> =
-        irq::counts().iter().filter_map(|row| row.label.parse().ok()).collect();
+    let mut numbers: Vec<u32> = irq::counts()
+        .iter()
+        .filter_map(|row| row.label.parse().ok())
+        .collect();
     numbers.sort_unstable();
     numbers.dedup();
     numbers
@@ -200,14 +223,25 @@ pub fn irq_numbers() -> Vec<u32> {
 pub fn irq(number: u32) -> Result<IrqInfo> {
     let label = format!("{number}");
     let rows = irq::counts();
-    let row = rows.iter().find(|row| row.label == label).ok_or(Errno::ENOENT)?;
+    let row = rows
+        .iter()
+        .find(|row| row.label == label)
+        .ok_or(Errno::ENOENT)?;
     let on = Bitmap::from_word(1 << (row.cpu & 63), count());
     let total = row.counts.iter().sum();
-    Ok(IrqInfo { affinity: on.clone(), effective: on, node: 0, spurious: (total, 0, 0) })
+    Ok(IrqInfo {
+        affinity: on.clone(),
+        effective: on,
+        node: 0,
+        spurious: (total, 0, 0),
+    })
 }
 
 /// /proc/softirqs: all work is done in interrupts and threads.
 pub fn softirqs() -> SoftIrqs {
     let none = || vec![0; cpu::count()];
-    SoftIrqs { cpus: (0..count()).collect(), counts: core::array::from_fn(|_| none()) }
+    SoftIrqs {
+        cpus: (0..count()).collect(),
+        counts: core::array::from_fn(|_| none()),
+    }
 }

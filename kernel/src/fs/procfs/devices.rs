@@ -12,9 +12,14 @@ use crate::{block, device};
 /// /proc/devices.
 pub fn majors() -> Devices {
     let named = |list: Vec<(u32, &'static str)>| {
-        list.into_iter().map(|(major, name)| (major, name.to_owned())).collect()
+        list.into_iter()
+            .map(|(major, name)| (major, name.to_owned()))
+            .collect()
     };
-    Devices { character: named(device::char_majors()), block: named(block::majors()) }
+    Devices {
+        character: named(device::char_majors()),
+        block: named(block::majors()),
+    }
 }
 
 /// /proc/partitions and /proc/diskstats.
@@ -51,12 +56,40 @@ pub fn consoles() -> Vec<Console> {
 /// The drivers of terminals that /proc/tty/drivers lists: those whose numbers are registered.
 pub fn tty_drivers() -> Vec<TtyDriver> {
     const DRIVERS: [(&str, &str, u32, (u32, u32), &str, &str); 6] = [
-        ("/dev/tty", "/dev/tty", 5, (0, 0), "system:/dev/tty", "/dev/tty"),
-        ("/dev/console", "/dev/console", 5, (1, 1), "system:console", "/dev/console"),
+        (
+            "/dev/tty",
+            "/dev/tty",
+            5,
+            (0, 0),
+            "system:/dev/tty",
+            "/dev/tty",
+        ),
+        (
+            "/dev/console",
+            "/dev/console",
+            5,
+            (1, 1),
+            "system:console",
+            "/dev/console",
+        ),
         ("/dev/ptmx", "/dev/ptmx", 5, (2, 2), "system", "/dev/ptmx"),
         ("serial", "/dev/ttyS", 4, (64, 67), "serial", "ttyS"),
-        ("pty_slave", "/dev/pts", 136, (0, 1_048_575), "pty:slave", "pts"),
-        ("pty_master", "/dev/ptm", 128, (0, 1_048_575), "pty:master", "ptm"),
+        (
+            "pty_slave",
+            "/dev/pts",
+            136,
+            (0, 1_048_575),
+            "pty:slave",
+            "pts",
+        ),
+        (
+            "pty_master",
+            "/dev/ptm",
+            128,
+            (0, 1_048_575),
+            "pty:master",
+            "ptm",
+        ),
     ];
     let majors = device::char_majors();
     DRIVERS
@@ -96,9 +129,11 @@ pub fn bar(bar: Option<&Bar>) -> (u64, u64) {
     match bar {
         None => (0, 0),
         Some(Bar::Io { port, len }) => (u64::from(*port) | IO, u64::from(*len)),
-        Some(Bar::Memory { addr, len, prefetchable }) => {
-            (addr | if *prefetchable { PREFETCH } else { 0 }, *len)
-        }
+        Some(Bar::Memory {
+            addr,
+            len,
+            prefetchable,
+        }) => (addr | if *prefetchable { PREFETCH } else { 0 }, *len),
     }
 }
 
@@ -114,7 +149,9 @@ pub fn pci() -> Vec<PciDevice> {
                 vendor: function.vendor(),
                 device: function.device(),
                 irq: u32::from(function.interrupt_line().unwrap_or(0)),
-                driver: crate::fs::sysfs::pci_driver(function).unwrap_or("").to_owned(),
+                driver: crate::fs::sysfs::pci_driver(function)
+                    .unwrap_or("")
+                    .to_owned(),
                 ..PciDevice::default()
             };
             let slots = shown.bars.iter_mut().zip(&mut shown.sizes);

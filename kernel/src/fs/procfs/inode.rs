@@ -33,9 +33,19 @@ pub struct ProcInode {
 pub fn make(sb: &Arc<SuperBlock>, node: Node, instance: &Arc<Instance>) -> Result<Arc<Inode>> {
     let machine = Machine::new(instance.clone());
     let now = Time::now();
-    let mut attr = Attr { atime: now, mtime: now, ctime: now, ..Attr::default() };
+    let mut attr = Attr {
+        atime: now,
+        mtime: now,
+        ctime: now,
+        ..Attr::default()
+    };
     fill(&mut attr, &node.attr(&machine)?);
-    Ok(Inode::new(node.ino(), sb, attr, Box::new(ProcInode { node, machine })))
+    Ok(Inode::new(
+        node.ino(),
+        sb,
+        attr,
+        Box::new(ProcInode { node, machine }),
+    ))
 }
 
 fn fill(attr: &mut Attr, from: &keel_procfs::Attr) {
@@ -48,7 +58,11 @@ fn fill(attr: &mut Attr, from: &keel_procfs::Attr) {
 
 /// A task that is gone has no files.
 fn gone(error: Errno) -> Errno {
-    if error == Errno::ESRCH { Errno::ENOENT } else { error }
+    if error == Errno::ESRCH {
+        Errno::ENOENT
+    } else {
+        error
+    }
 }
 
 fn file_type(kind: keel_procfs::FileType) -> FileType {
@@ -94,7 +108,11 @@ impl ProcInode {
         } else {
             mode
         };
-        if mask & !bits & 7 == 0 { Ok(()) } else { Err(Errno::EACCES) }
+        if mask & !bits & 7 == 0 {
+            Ok(())
+        } else {
+            Err(Errno::EACCES)
+        }
     }
 
     /// The namespace whose mounts the file shows, for pollers.
@@ -170,10 +188,15 @@ impl InodeOps for ProcInode {
 
     fn open(&self, inode: &Arc<Inode>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         if inode.is_dir() {
-            return Ok(Arc::new(ProcDir { node: self.node.clone(), machine: self.machine.clone() }));
+            return Ok(Arc::new(ProcDir {
+                node: self.node.clone(),
+                machine: self.machine.clone(),
+            }));
         }
         let mounts = self.shown_mounts();
-        let seen = mounts.as_ref().map_or(0, |ns| ns.generation.load(Ordering::Relaxed));
+        let seen = mounts
+            .as_ref()
+            .map_or(0, |ns| ns.generation.load(Ordering::Relaxed));
         Ok(Arc::new(ProcFile {
             handle: Mutex::new(Handle::open(&self.machine, &self.node)?),
             node: self.node.clone(),
@@ -264,13 +287,21 @@ impl FileOps for ProcFile {
             table.add(&mounts.changed);
             let now = mounts.generation.load(Ordering::Relaxed);
             let changed = self.seen.swap(now, Ordering::Relaxed) != now;
-            let news = if changed { PollEvents::ERR | PollEvents::PRI } else { PollEvents::empty() };
+            let news = if changed {
+                PollEvents::ERR | PollEvents::PRI
+            } else {
+                PollEvents::empty()
+            };
             return PollEvents::READABLE | news;
         }
         if self.node.stream() == Some(Stream::Kmsg) {
             table.add(crate::printk::readers());
             let unread = super::system::kmsg_unread();
-            return if unread { PollEvents::READABLE } else { PollEvents::empty() };
+            return if unread {
+                PollEvents::READABLE
+            } else {
+                PollEvents::empty()
+            };
         }
         PollEvents::READABLE | PollEvents::WRITABLE
     }

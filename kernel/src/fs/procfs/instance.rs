@@ -76,7 +76,11 @@ impl Instance {
         if mode == OFF || self.sees(mode, target) {
             return Ok(());
         }
-        Err(if mode == NO_ACCESS { Errno::EPERM } else { Errno::ENOENT })
+        Err(if mode == NO_ACCESS {
+            Errno::EPERM
+        } else {
+            Errno::ENOENT
+        })
     }
 
     /// Whether the reader is told that there is such a thread.
@@ -86,9 +90,10 @@ impl Instance {
     }
 
     fn sees(&self, mode: u32, target: &Arc<Thread>) -> bool {
-        let Some(me) = crate::process::current_opt() else { return true };
-        let of_group =
-            mode != PTRACEABLE && me.cred().in_group(self.gid.load(Ordering::Relaxed));
+        let Some(me) = crate::process::current_opt() else {
+            return true;
+        };
+        let of_group = mode != PTRACEABLE && me.cred().in_group(self.gid.load(Ordering::Relaxed));
         of_group || ptrace::may_access(&me, target)
     }
 }

@@ -39,7 +39,15 @@ impl Usage {
         let tables = spaces.map(|mm| mm.table().table_pages() as u64).sum();
         let used = (frames.total - frames.free.min(frames.total)) as u64;
         let known = cache.cached as u64 + shmem + heap + stacks + tables;
-        Self { frames, cache, shmem, heap, stacks, tables, anon: used.saturating_sub(known) }
+        Self {
+            frames,
+            cache,
+            shmem,
+            heap,
+            stacks,
+            tables,
+            anon: used.saturating_sub(known),
+        }
     }
 }
 
@@ -89,7 +97,10 @@ pub fn meminfo() -> MemInfo {
 fn committed() -> u64 {
     let processes = crate::process::all();
     let spaces = processes.iter().filter_map(|p| p.main_thread()?.mm_opt());
-    spaces.map(|mm| mm.stats()).map(|stats| (stats.data + stats.stack) as u64).sum()
+    spaces
+        .map(|mm| mm.stats())
+        .map(|stats| (stats.data + stats.stack) as u64)
+        .sum()
 }
 
 /// The counters of /proc/vmstat that the kernel keeps, in Linux's order.
@@ -128,8 +139,16 @@ fn fault_counts() -> (u64, u64) {
 
 /// /proc/buddyinfo: one zone.
 pub fn buddyinfo() -> Vec<Zone> {
-    let free = frame::stats().free_blocks.iter().map(|blocks| *blocks as u64).collect();
-    vec![Zone { node: 0, name: "Normal", free }]
+    let free = frame::stats()
+        .free_blocks
+        .iter()
+        .map(|blocks| *blocks as u64)
+        .collect();
+    vec![Zone {
+        node: 0,
+        name: "Normal",
+        free,
+    }]
 }
 
 /// /proc/slabinfo: the heap's size classes.

@@ -36,7 +36,10 @@ pub fn process_gone(pid: u32) {
     let mounted: Vec<_> = MOUNTED.lock().iter().filter_map(Weak::upgrade).collect();
     let name = format!("{pid}");
     for sb in mounted {
-        let cached = sb.root_dentry.get().and_then(|root| root.cached_child(name.as_bytes()));
+        let cached = sb
+            .root_dentry
+            .get()
+            .and_then(|root| root.cached_child(name.as_bytes()));
         if let Some(dentry) = cached {
             dentry.forget();
         }
@@ -53,13 +56,26 @@ impl FileSystemType for ProcFs {
 
     /// Processes and descriptors come and go; what is not there is never remembered.
     fn revalidate(&self, dentry: &Arc<Dentry>) -> bool {
-        let Some(inode) = dentry.inode() else { return false };
-        inode.ops.as_any().downcast_ref::<ProcInode>().is_some_and(|node| node.refresh(&inode))
+        let Some(inode) = dentry.inode() else {
+            return false;
+        };
+        inode
+            .ops
+            .as_any()
+            .downcast_ref::<ProcInode>()
+            .is_some_and(|node| node.refresh(&inode))
     }
 
-    fn mount(&self, source: Option<&[u8]>, read_only: bool, data: &[u8]) -> Result<Arc<SuperBlock>> {
+    fn mount(
+        &self,
+        source: Option<&[u8]>,
+        read_only: bool,
+        data: &[u8],
+    ) -> Result<Arc<SuperBlock>> {
         let instance = Arc::new(Instance::parse(data)?);
-        let ops = Box::new(ProcSuper { instance: instance.clone() });
+        let ops = Box::new(ProcSuper {
+            instance: instance.clone(),
+        });
         let sb = SuperBlock::new(anonymous_dev(), &ProcFs, source, read_only, ops);
         sb.set_root(inode::make(&sb, Node::root(), &instance)?);
         let mut mounted = MOUNTED.lock();

@@ -8,7 +8,8 @@ use keel_procfs::Namespace;
 use crate::fs::mount::Mount;
 use crate::fs::superblock::anonymous_dev;
 use crate::fs::{
-    Attr, Dentry, FileOps, FileSystemType, FsStats, Inode, InodeOps, Path, SuperBlock, SuperOps, Time,
+    Attr, Dentry, FileOps, FileSystemType, FsStats, Inode, InodeOps, Path, SuperBlock, SuperOps,
+    Time,
 };
 use crate::prelude::*;
 use crate::process::Thread;
@@ -83,7 +84,14 @@ static MOUNT: OnceLock<Arc<Mount>> = OnceLock::new();
 
 fn inode(sb: &Arc<SuperBlock>, number: u64, mode: u32) -> Arc<Inode> {
     let now = Time::now();
-    let attr = Attr { mode, nlink: 1, atime: now, mtime: now, ctime: now, ..Attr::default() };
+    let attr = Attr {
+        mode,
+        nlink: 1,
+        atime: now,
+        mtime: now,
+        ctime: now,
+        ..Attr::default()
+    };
     Inode::new(number, sb, attr, Box::new(NsInode))
 }
 
@@ -131,5 +139,8 @@ pub fn place(thread: &Thread, kind: Namespace) -> Result<Path> {
     let mount = mount();
     let text = format!("{}:[{number}]", name(kind));
     let dentry = Dentry::disconnected(text.as_bytes(), inode(&mount.sb, number, REGULAR));
-    Ok(Path { mount: mount.clone(), dentry })
+    Ok(Path {
+        mount: mount.clone(),
+        dentry,
+    })
 }

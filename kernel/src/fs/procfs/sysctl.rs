@@ -58,9 +58,11 @@ fn boot_id() -> &'static str {
 pub fn get(ctl: Ctl, _device: Option<&[u8]>) -> Option<CtlValue> {
     match ctl {
         Ctl::FsFileMax => int(i64::MAX),
-        Ctl::FsFileNr => {
-            Some(CtlValue::ints(&[crate::fs::file_count() as i64, 0, i64::MAX]))
-        }
+        Ctl::FsFileNr => Some(CtlValue::ints(&[
+            crate::fs::file_count() as i64,
+            0,
+            i64::MAX,
+        ])),
         Ctl::FsNrOpen => int(NR_OPEN as i64),
         Ctl::FsLeaseBreakTime => int(locks::LEASE_BREAK_SECS as i64),
         Ctl::FsLeasesEnable => int(1),
@@ -88,9 +90,12 @@ fn kernel(ctl: Ctl) -> Option<CtlValue> {
         Ctl::KernelPanic => int(i64::from(PANIC_SECONDS.load(Ordering::Relaxed))),
         Ctl::KernelPanicOnOops => int(1),
         Ctl::KernelPidMax => int(i64::from(pid::PID_MAX.load(Ordering::Relaxed))),
-        Ctl::KernelPrintk => {
-            Some(CtlValue::ints(&[i64::from(printk::console_level()), 4, 1, 7]))
-        }
+        Ctl::KernelPrintk => Some(CtlValue::ints(&[
+            i64::from(printk::console_level()),
+            4,
+            1,
+            7,
+        ])),
         Ctl::KernelRandomBootId => text(boot_id()),
         Ctl::KernelRandomUuid => text(&uuid()),
         Ctl::KernelRandomEntropyAvail | Ctl::KernelRandomPoolsize => {
@@ -128,12 +133,17 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
         Ctl::KernelPrintk => return set_printk(value),
         _ => {}
     }
-    let Some(number) = value.as_i64() else { return keep(ctl, device, value) };
+    let Some(number) = value.as_i64() else {
+        return keep(ctl, device, value);
+    };
     match ctl {
         Ctl::KernelCtrlAltDel => syscall::CTRL_ALT_DEL.store(number != 0, Ordering::Relaxed),
         Ctl::KernelPanic => set_panic(i32::try_from(number).map_err(|_| Errno::EINVAL)?),
         Ctl::KernelPidMax if number >= PID_MAX_MIN => {
-            pid::PID_MAX.store(u32::try_from(number).map_err(|_| Errno::EINVAL)?, Ordering::Relaxed);
+            pid::PID_MAX.store(
+                u32::try_from(number).map_err(|_| Errno::EINVAL)?,
+                Ordering::Relaxed,
+            );
         }
         Ctl::KernelThreadsMax => {
             let max = u32::try_from(number).map_err(|_| Errno::EINVAL)?;
@@ -151,16 +161,26 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
 
 /// A constant: EINVAL for any other value.
 fn keep(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
-    if get(ctl, device).as_ref() == Some(value) { Ok(()) } else { Err(Errno::EINVAL) }
+    if get(ctl, device).as_ref() == Some(value) {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 fn set_name(ctl: Ctl, value: &CtlValue) -> Result<()> {
     let name = value.as_text().ok_or(Errno::EINVAL)?;
-    let name = name.get(..name.len().min(nsproxy::UTS_LEN)).unwrap_or(name).to_vec();
+    let name = name
+        .get(..name.len().min(nsproxy::UTS_LEN))
+        .unwrap_or(name)
+        .to_vec();
     let thread = process::current_opt().ok_or(Errno::EPERM)?;
     thread.ns().uts.update(|names| {
-        let slot =
-            if ctl == Ctl::KernelHostname { &mut names.host } else { &mut names.domain };
+        let slot = if ctl == Ctl::KernelHostname {
+            &mut names.host
+        } else {
+            &mut names.domain
+        };
         *slot = name;
     });
     Ok(())
@@ -168,13 +188,17 @@ fn set_name(ctl: Ctl, value: &CtlValue) -> Result<()> {
 
 /// The console's level can be changed; the other three are constants.
 fn set_printk(value: &CtlValue) -> Result<()> {
-    let (CtlValue::Ints(new), Some(CtlValue::Ints(old))) = (value, kernel(Ctl::KernelPrintk)) else {
+    let (CtlValue::Ints(new), Some(CtlValue::Ints(old))) = (value, kernel(Ctl::KernelPrintk))
+    else {
         return Err(Errno::EINVAL);
     };
     if new.get(1..) != old.get(1..) {
         return Err(Errno::EINVAL);
     }
-    let level = new.first().and_then(|level| u8::try_from(*level).ok()).ok_or(Errno::EINVAL)?;
+    let level = new
+        .first()
+        .and_then(|level| u8::try_from(*level).ok())
+        .ok_or(Errno::EINVAL)?;
     printk::set_console_level(level);
     Ok(())
 }

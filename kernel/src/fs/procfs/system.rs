@@ -2,17 +2,17 @@
 
 use keel_procfs::bitmap::Bitmap;
 use keel_procfs::{
-    Console, CpuInfo, CpuStat, Ctl, CtlValue, Devices, Disk, Features, FileLock, FsType, Interrupts,
-    IrqInfo, LoadAvg, LockKind, MemInfo, PciDevice, Slab, SoftIrqs, System, Task, TtyDriver, Uptime,
-    Zone,
+    Console, CpuInfo, CpuStat, Ctl, CtlValue, Devices, Disk, Features, FileLock, FsType,
+    Interrupts, IrqInfo, LoadAvg, LockKind, MemInfo, PciDevice, Slab, SoftIrqs, System, Task,
+    TtyDriver, Uptime, Zone,
 };
 
 use super::instance::Instance;
 use super::task::{TaskRef, dev_no};
 use super::{cpu, devices, memory, sysctl};
 use crate::prelude::*;
-use crate::process::{self, pid};
 use crate::printk;
+use crate::process::{self, pid};
 
 /// The machine, seen through one mount.
 #[derive(Clone)]
@@ -101,8 +101,9 @@ impl System for Machine {
         let mut from = from;
         loop {
             let process = pid::next_from(from)?;
-            let listed =
-                process.leader().is_some_and(|leader| self.instance.is_listed(&leader));
+            let listed = process
+                .leader()
+                .is_some_and(|leader| self.instance.is_listed(&leader));
             if listed {
                 return Some(process.pid);
             }
@@ -146,7 +147,10 @@ impl System for Machine {
     fn filesystems(&self) -> Vec<FsType> {
         crate::fs::superblock::file_systems()
             .iter()
-            .map(|fs| FsType { name: fs.name().to_owned(), needs_device: !fs.nodev() })
+            .map(|fs| FsType {
+                name: fs.name().to_owned(),
+                needs_device: !fs.nodev(),
+            })
             .collect()
     }
 

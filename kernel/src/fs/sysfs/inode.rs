@@ -7,7 +7,8 @@ use keel_sysfs::Id;
 
 use super::registry;
 use crate::fs::{
-    Attr, DirSink, File, FileOps, Inode, InodeOps, IoDst, IoSrc, SetAttr, SuperBlock, Time, emit_dots,
+    Attr, DirSink, File, FileOps, Inode, InodeOps, IoDst, IoSrc, SetAttr, SuperBlock, Time,
+    emit_dots,
 };
 use crate::prelude::*;
 
@@ -22,7 +23,12 @@ pub struct SysInode {
 /// The inode of an object: ENOENT.
 pub fn make(sb: &Arc<SuperBlock>, id: Id) -> Result<Arc<Inode>> {
     let now = Time::now();
-    let mut attr = Attr { atime: now, mtime: now, ctime: now, ..Attr::default() };
+    let mut attr = Attr {
+        atime: now,
+        mtime: now,
+        ctime: now,
+        ..Attr::default()
+    };
     fill(&mut attr, &registry().read().attr(id)?);
     Ok(Inode::new(id.ino(), sb, attr, Box::new(SysInode { id })))
 }
@@ -59,7 +65,11 @@ impl InodeOps for SysInode {
             }
             if set.uid.is_some() || set.gid.is_some() {
                 let attr = tree.attr(self.id)?;
-                tree.set_owner(self.id, set.uid.unwrap_or(attr.uid), set.gid.unwrap_or(attr.gid))?;
+                tree.set_owner(
+                    self.id,
+                    set.uid.unwrap_or(attr.uid),
+                    set.gid.unwrap_or(attr.gid),
+                )?;
             }
         }
         inode.apply(&SetAttr { size: None, ..*set });
@@ -80,7 +90,9 @@ impl InodeOps for SysInode {
             return Ok(Arc::new(SysDir { id: self.id }));
         }
         let attribute = registry().read().open(self.id)?;
-        Ok(Arc::new(SysFile { attribute: Mutex::new(attribute) }))
+        Ok(Arc::new(SysFile {
+            attribute: Mutex::new(attribute),
+        }))
     }
 
     fn as_any(&self) -> &dyn Any {

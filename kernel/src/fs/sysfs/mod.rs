@@ -47,7 +47,9 @@ impl FileSystemType for Sysfs {
 
     /// Objects come and go; what is not there is never remembered.
     fn revalidate(&self, dentry: &Arc<Dentry>) -> bool {
-        let Some(inode) = dentry.inode() else { return false };
+        let Some(inode) = dentry.inode() else {
+            return false;
+        };
         let node = inode.ops.as_any().downcast_ref::<SysInode>();
         node.is_some_and(|node| registry().read().valid(node.id()))
     }
@@ -58,7 +60,13 @@ impl FileSystemType for Sysfs {
 }
 
 fn superblock() -> Arc<SuperBlock> {
-    let sb = SuperBlock::new(anonymous_dev(), &Sysfs, Some(b"sysfs"), false, Box::new(SysSuper));
+    let sb = SuperBlock::new(
+        anonymous_dev(),
+        &Sysfs,
+        Some(b"sysfs"),
+        false,
+        Box::new(SysSuper),
+    );
     match inode::make(&sb, Id::ROOT) {
         Ok(root) => sb.set_root(root),
         Err(error) => panic!("the root of sysfs is missing: {error:?}"),

@@ -40,14 +40,24 @@ pub fn run(tree: &mut Registry) {
 fn add_cpus(tree: &mut Registry) -> Result<()> {
     let source: Arc<dyn CpuSource> = Arc::new(Cpus);
     let cpus: Vec<Cpu> = (0..cpu::count() as u32)
-        .map(|number| Cpu { number, caches: caches(number), modalias: None })
+        .map(|number| Cpu {
+            number,
+            caches: caches(number),
+            modalias: None,
+        })
         .collect();
     tree.add_cpus(&cpus, &source)
 }
 
 fn add_memory_devices(tree: &mut Registry) -> Result<()> {
     for (name, minor, _) in device::mem::NODES {
-        tree.add_mem(name, DevNo { major: device::mem::MAJOR, minor })?;
+        tree.add_mem(
+            name,
+            DevNo {
+                major: device::mem::MAJOR,
+                minor,
+            },
+        )?;
     }
     Ok(())
 }
@@ -68,7 +78,9 @@ fn add_terminals(tree: &mut Registry) -> Result<()> {
     let console = device::tty::console_terminal().map(|tty| tty.name.clone());
     let platform = tree.add_platform("serial8250", Some("serial8250"))?;
     for line in 0..PORTS {
-        let Some(port) = serial::port(line) else { continue };
+        let Some(port) = serial::port(line) else {
+            continue;
+        };
         let line = line as u32;
         let serial = Serial {
             line,
@@ -79,14 +91,24 @@ fn add_terminals(tree: &mut Registry) -> Result<()> {
             fifo: 16,
             console: console.as_deref() == Some(&format!("ttyS{line}")),
         };
-        tree.add_serial(platform, DevNo { major: SERIAL.0, minor: SERIAL.1 + line }, serial)?;
+        tree.add_serial(
+            platform,
+            DevNo {
+                major: SERIAL.0,
+                minor: SERIAL.1 + line,
+            },
+            serial,
+        )?;
     }
     Ok(())
 }
 
 /// The driver that has a PCI function.
 pub fn pci_driver(function: &Arc<PciDevice>) -> Option<&'static str> {
-    virtio::devices().iter().any(|v| Arc::ptr_eq(&v.pci, function)).then_some("virtio-pci")
+    virtio::devices()
+        .iter()
+        .any(|v| Arc::ptr_eq(&v.pci, function))
+        .then_some("virtio-pci")
 }
 
 /// First and last address, and Linux's flags of a base address register.
@@ -96,10 +118,16 @@ fn resource(bar: Option<&Bar>) -> (u64, u64, u64) {
     const PREFETCH: u64 = 0x2008;
     match bar {
         None => (0, 0, 0),
-        Some(Bar::Io { port, len }) => {
-            (u64::from(*port), u64::from(*port) + u64::from(len.saturating_sub(1)), IO)
-        }
-        Some(Bar::Memory { addr, len, prefetchable }) => {
+        Some(Bar::Io { port, len }) => (
+            u64::from(*port),
+            u64::from(*port) + u64::from(len.saturating_sub(1)),
+            IO,
+        ),
+        Some(Bar::Memory {
+            addr,
+            len,
+            prefetchable,
+        }) => {
             let flags = MEMORY | if *prefetchable { PREFETCH } else { 0 };
             (*addr, addr.saturating_add(len.saturating_sub(1)), flags)
         }
@@ -110,7 +138,9 @@ fn add_pci(tree: &mut Registry) -> Result<()> {
     const COMMAND: u16 = 4;
     const DECODES: u16 = 3;
     let functions = pci::devices();
-    let Some(first) = functions.first() else { return Ok(()) };
+    let Some(first) = functions.first() else {
+        return Ok(());
+    };
     let root = tree.add_pci_root(first.bdf().segment, PCI_ROOT_BUS)?;
     let all_cpus = Bitmap::first(cpu::count() as u32, cpu::count() as u32);
     let drivers = virtio::devices();
@@ -118,8 +148,11 @@ fn add_pci(tree: &mut Registry) -> Result<()> {
         let bdf = function.bdf();
         let [base, sub, interface] = function.class().map(u32::from);
         // The expansion ROM is not mapped.
-        let mut resources: Vec<_> =
-            function.bars().iter().map(|bar| resource(bar.as_ref())).collect();
+        let mut resources: Vec<_> = function
+            .bars()
+            .iter()
+            .map(|bar| resource(bar.as_ref()))
+            .collect();
         resources.push((0, 0, 0));
         let id = tree.add_pci(
             root,
@@ -140,7 +173,10 @@ fn add_pci(tree: &mut Registry) -> Result<()> {
                 config: Arc::new(PciConfig(function.clone())),
             },
         )?;
-        let found = drivers.iter().enumerate().find(|(_, v)| Arc::ptr_eq(&v.pci, function));
+        let found = drivers
+            .iter()
+            .enumerate()
+            .find(|(_, v)| Arc::ptr_eq(&v.pci, function));
         if let Some((index, device)) = found {
             add_virtio(tree, id, index as u32, device)?;
         }
@@ -154,7 +190,9 @@ fn add_virtio(tree: &mut Registry, transport: Id, index: u32, device: &VirtioDev
     const ACKNOWLEDGED: u32 = 1;
     const RUNNING: u32 = 0xf;
     let id = device.pci.device();
-    let kind = id.checked_sub(MODERN_ID).unwrap_or(device.pci.subsystem().1);
+    let kind = id
+        .checked_sub(MODERN_ID)
+        .unwrap_or(device.pci.subsystem().1);
     let features = device.features();
     let driver = match kind {
         _ if features == 0 => None,
@@ -175,11 +213,16 @@ fn add_virtio(tree: &mut Registry, transport: Id, index: u32, device: &VirtioDev
 }
 
 fn add_disks(tree: &mut Registry) -> Result<()> {
-    block::disks().iter().try_for_each(|disk| add_disk(tree, disk))
+    block::disks()
+        .iter()
+        .try_for_each(|disk| add_disk(tree, disk))
 }
 
 fn number(device: &BlockDevice) -> DevNo {
-    DevNo { major: device.dev.major, minor: device.dev.minor }
+    DevNo {
+        major: device.dev.major,
+        minor: device.dev.minor,
+    }
 }
 
 /// The virtio device at a PCI address.

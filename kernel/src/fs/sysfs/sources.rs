@@ -79,8 +79,12 @@ fn cache_leaf() -> Option<u32> {
 /// The caches of a CPU, nearest first. All CPUs are taken to be alike.
 pub fn caches(number: u32) -> Vec<Cache> {
     const MOST: u32 = 8;
-    let Some(leaf) = cache_leaf() else { return Vec::new() };
-    (0..MOST).map_while(|index| cache(number, cpu::cpuid(leaf, index))).collect()
+    let Some(leaf) = cache_leaf() else {
+        return Vec::new();
+    };
+    (0..MOST)
+        .map_while(|index| cache(number, cpu::cpuid(leaf, index)))
+        .collect()
 }
 
 fn cache(number: u32, [eax, ebx, ecx, _]: [u32; 4]) -> Option<Cache> {
@@ -148,7 +152,11 @@ impl DiskSource for BlockInfo {
             max_sectors_kb: kib(limits.max_sectors),
             max_segments: u32::try_from(limits.max_segments).unwrap_or(u32::MAX),
             write_back: limits.volatile_cache,
-            discard_granularity: if limits.max_discard > 0 { limits.logical_block } else { 0 },
+            discard_granularity: if limits.max_discard > 0 {
+                limits.logical_block
+            } else {
+                0
+            },
             discard_max_bytes: bytes(limits.max_discard),
             discard_max_hw_bytes: bytes(limits.max_discard),
             write_zeroes_max_bytes: bytes(limits.max_zeroes),
@@ -168,13 +176,20 @@ impl Bytes for PciConfig {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
-        let privileged =
-            process::current_opt().is_none_or(|me| me.cred().has(Cap::SYS_ADMIN));
-        let end = if privileged { self.size() } else { PUBLIC_CONFIG };
-        let count = out.len().min(usize::try_from(end.saturating_sub(offset)).unwrap_or(0));
+        let privileged = process::current_opt().is_none_or(|me| me.cred().has(Cap::SYS_ADMIN));
+        let end = if privileged {
+            self.size()
+        } else {
+            PUBLIC_CONFIG
+        };
+        let count = out
+            .len()
+            .min(usize::try_from(end.saturating_sub(offset)).unwrap_or(0));
         for (at, slot) in out.iter_mut().take(count).enumerate() {
             let offset = offset + at as u64;
-            *slot = self.0.config_read_u8(u16::try_from(offset).map_err(|_| Errno::EINVAL)?);
+            *slot = self
+                .0
+                .config_read_u8(u16::try_from(offset).map_err(|_| Errno::EINVAL)?);
         }
         Ok(count)
     }
@@ -185,6 +200,9 @@ pub struct ActiveConsole;
 
 impl ConsoleSource for ActiveConsole {
     fn active(&self) -> Vec<String> {
-        crate::device::tty::console_terminal().iter().map(|tty| tty.name.clone()).collect()
+        crate::device::tty::console_terminal()
+            .iter()
+            .map(|tty| tty.name.clone())
+            .collect()
     }
 }

@@ -14,7 +14,10 @@ use crate::process::{self, Cap, Thread};
 /// A device number in its parts.
 pub fn dev_no(raw: u64) -> DevNo {
     let dev = Dev::decode(raw as u32);
-    DevNo { major: dev.major, minor: dev.minor }
+    DevNo {
+        major: dev.major,
+        minor: dev.minor,
+    }
 }
 
 /// The text of a place as the reader sees it.
@@ -27,14 +30,21 @@ pub fn shown(place: &Path) -> Vec<u8> {
 
 /// A thread that has ended has given its files up.
 fn living(thread: Arc<Thread>) -> Result<Arc<Thread>> {
-    if thread.task().is_some() { Ok(thread) } else { Err(Errno::ENOENT) }
+    if thread.task().is_some() {
+        Ok(thread)
+    } else {
+        Err(Errno::ENOENT)
+    }
 }
 
 impl TaskRef {
     /// What an open descriptor means: ENOENT.
     pub fn file(&self, fd: u32) -> Result<Arc<File>> {
         let fd = i32::try_from(fd).map_err(|_| Errno::ENOENT)?;
-        self.thread()?.files().get_any(Fd(fd)).map_err(|_| Errno::ENOENT)
+        self.thread()?
+            .files()
+            .get_any(Fd(fd))
+            .map_err(|_| Errno::ENOENT)
     }
 
     /// Where exe, cwd or root lead: ENOENT.
@@ -92,7 +102,11 @@ impl TaskRef {
             mnt_id: file.path.mount.id,
             ino: file.inode.ino,
             locks: mine.map(super::super::system::file_lock).collect(),
-            extra: if lines.is_empty() { FdExtra::None } else { FdExtra::Lines(lines) },
+            extra: if lines.is_empty() {
+                FdExtra::None
+            } else {
+                FdExtra::Lines(lines)
+            },
         })
     }
 
@@ -101,7 +115,11 @@ impl TaskRef {
         let thread = living(self.thread()?).map_err(|_| Errno::EINVAL)?;
         let root = thread.fs().root();
         let namespace: Arc<MountNamespace> = thread.ns().mnt.clone();
-        Ok(namespace.mounts().iter().filter_map(|mount| show_mount(mount, &root)).collect())
+        Ok(namespace
+            .mounts()
+            .iter()
+            .filter_map(|mount| show_mount(mount, &root))
+            .collect())
     }
 }
 

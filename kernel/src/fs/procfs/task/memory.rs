@@ -4,9 +4,7 @@
 
 use core::ops::Range;
 use keel_hal::paging::{Mapping, PageProt};
-use keel_procfs::{
-    DevNo, Stat, Statm, StatusMem, Text, Vma, VmaFlags, VmaName, VmaUsage,
-};
+use keel_procfs::{DevNo, Stat, Statm, StatusMem, Text, Vma, VmaFlags, VmaName, VmaUsage};
 
 use super::TaskRef;
 use super::files::{dev_no, shown};
@@ -77,11 +75,17 @@ impl Area {
         for (bit, flag) in FLAGS {
             out.set(flag, self.flags.contains(bit));
         }
-        out.set(VmaFlags::MAYWRITE, !self.flags.contains(VmFlags::NO_MAYWRITE));
+        out.set(
+            VmaFlags::MAYWRITE,
+            !self.flags.contains(VmFlags::NO_MAYWRITE),
+        );
         out.set(VmaFlags::MAYEXEC, !self.flags.contains(VmFlags::NO_MAYEXEC));
         out.set(VmaFlags::MAYSHARE, self.shared());
         let private_writable = !self.shared() && self.prot.contains(PageProt::WRITE);
-        out.set(VmaFlags::ACCOUNT, private_writable && !self.flags.contains(VmFlags::NORESERVE));
+        out.set(
+            VmaFlags::ACCOUNT,
+            private_writable && !self.flags.contains(VmFlags::NORESERVE),
+        );
         out
     }
 
@@ -102,7 +106,11 @@ impl Area {
         } else if let Some(name) = SPECIAL.iter().find(|(flag, _)| self.flags.contains(*flag)) {
             vma.name = VmaName::Special(name.1);
         } else if let Some(name) = &self.name {
-            let anon = if self.shared() { VmaName::AnonShared } else { VmaName::Anon };
+            let anon = if self.shared() {
+                VmaName::AnonShared
+            } else {
+                VmaName::Anon
+            };
             vma.name = anon(name);
         } else if self.shared() {
             vma.name = VmaName::Path(SHARED_ANON);
@@ -157,7 +165,9 @@ fn areas(mm: &AddressSpace) -> Result<Vec<Area>> {
 /// maps.
 pub fn vmas(task: &TaskRef, visit: &mut dyn FnMut(&Vma<'_>) -> Result<()>) -> Result<()> {
     let Some(mm) = task.mm()? else { return Ok(()) };
-    areas(&mm)?.iter().try_for_each(|area| area.visit(|vma| visit(vma)))
+    areas(&mm)?
+        .iter()
+        .try_for_each(|area| area.visit(|vma| visit(vma)))
 }
 
 /// smaps.
@@ -230,7 +240,11 @@ fn resident(mm: &AddressSpace) -> [u64; 3] {
         let all_anon = area.file.is_none() && !area.shared();
         mm.for_each_page(area.start, area.end, |_, page| {
             let size = if page.huge { HUGE_PAGE } else { PAGE };
-            let kind = if all_anon || area.is_anon_page(page) { 0 } else { own };
+            let kind = if all_anon || area.is_anon_page(page) {
+                0
+            } else {
+                own
+            };
             if let Some(sum) = sums.get_mut(kind) {
                 *sum += size;
             }
@@ -245,7 +259,9 @@ fn bytes(pages: usize) -> u64 {
 
 /// statm.
 pub fn statm(task: &TaskRef) -> Result<Statm> {
-    let Some(mm) = task.mm()? else { return Ok(Statm::default()) };
+    let Some(mm) = task.mm()? else {
+        return Ok(Statm::default());
+    };
     let stats = mm.stats();
     let [anon, file, shmem] = resident(&mm).map(|bytes| bytes / PAGE);
     Ok(Statm {
@@ -347,11 +363,22 @@ pub fn cmdline(task: &TaskRef, out: &mut Text) -> Result<()> {
     if !readable || last == [0] {
         return append(&mm, layout.arg_start..layout.arg_end, out).map(|_| ());
     }
-    let end = if layout.env_start == layout.arg_end { layout.env_end } else { layout.arg_end };
+    let end = if layout.env_start == layout.arg_end {
+        layout.env_end
+    } else {
+        layout.arg_end
+    };
     let mut title = Text::new();
-    append(&mm, layout.arg_start..end.min(layout.arg_start + PAGE_SIZE), &mut title)?;
+    append(
+        &mm,
+        layout.arg_start..end.min(layout.arg_start + PAGE_SIZE),
+        &mut title,
+    )?;
     let text = title.as_bytes();
-    let len = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    let len = text
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(text.len());
     out.bytes(text.get(..len).unwrap_or(text))
 }
 
@@ -359,7 +386,12 @@ pub fn cmdline(task: &TaskRef, out: &mut Text) -> Result<()> {
 pub fn environ(task: &TaskRef, out: &mut Text) -> Result<()> {
     let Some(mm) = task.mm()? else { return Ok(()) };
     let layout = mm.layout();
-    append(&mm, layout.env_start..layout.env_end.max(layout.env_start), out).map(|_| ())
+    append(
+        &mm,
+        layout.env_start..layout.env_end.max(layout.env_start),
+        out,
+    )
+    .map(|_| ())
 }
 
 /// Bits of a pagemap entry (the kernel's `Documentation/admin-guide/mm/pagemap`).
@@ -373,15 +405,22 @@ mod pm {
 /// pagemap: entries of pages from number `first`. Frame numbers are for CAP_SYS_ADMIN.
 pub fn pagemap(task: &TaskRef, first: u64, out: &mut [u64]) -> Result<usize> {
     let top = (crate::mm::TASK_SIZE_MAX / PAGE_SIZE) as u64;
-    let count = out.len().min(usize::try_from(top.saturating_sub(first)).unwrap_or(0));
-    let Some(entries) = out.get_mut(..count) else { return Ok(0) };
+    let count = out
+        .len()
+        .min(usize::try_from(top.saturating_sub(first)).unwrap_or(0));
+    let Some(entries) = out.get_mut(..count) else {
+        return Ok(0);
+    };
     entries.fill(0);
     let Some(mm) = task.mm()? else { return Ok(0) };
     let shows_frames = crate::process::current_opt()
         .is_some_and(|me| me.cred().has(crate::process::Cap::SYS_ADMIN));
     let start = (first as usize) << PAGE_SHIFT;
     let end = start + (count << PAGE_SHIFT);
-    for area in areas(&mm)?.iter().filter(|area| area.start < end && start < area.end) {
+    for area in areas(&mm)?
+        .iter()
+        .filter(|area| area.start < end && start < area.end)
+    {
         mm.for_each_page(area.start.max(start), area.end.min(end), |va, page| {
             let pages = if page.huge { HUGE_PAGE / PAGE } else { 1 } as usize;
             let head = va & !((pages << PAGE_SHIFT) - 1);
@@ -397,8 +436,16 @@ pub fn pagemap(task: &TaskRef, first: u64, out: &mut [u64]) -> Result<usize> {
                 let own = if anon { 2 } else { 3 };
                 *slot = pm::PRESENT | pm::SOFT_DIRTY;
                 *slot |= if anon { 0 } else { pm::FILE };
-                *slot |= if page.frame.ref_count() <= own { pm::EXCLUSIVE } else { 0 };
-                *slot |= if shows_frames { (page.frame.pfn() + index) as u64 } else { 0 };
+                *slot |= if page.frame.ref_count() <= own {
+                    pm::EXCLUSIVE
+                } else {
+                    0
+                };
+                *slot |= if shows_frames {
+                    (page.frame.pfn() + index) as u64
+                } else {
+                    0
+                };
             }
         });
     }

@@ -10,8 +10,8 @@ mod stat;
 use core::any::Any;
 use core::sync::atomic::Ordering;
 use keel_procfs::{
-    Access, FdInfo, IoCounters, Limit, Mount, Namespace, Net, Stat, Statm, Status, Task, TaskLink, Text,
-    Vma, VmaUsage,
+    Access, FdInfo, IoCounters, Limit, Mount, Namespace, Net, Stat, Statm, Status, Task, TaskLink,
+    Text, Vma, VmaUsage,
 };
 
 use crate::mm::AddressSpace;
@@ -38,7 +38,12 @@ impl TaskRef {
         if let Some(process) = pid::find(tid) {
             let leader = process.leader()?;
             let thread = Arc::downgrade(&leader);
-            return Some(Self { tid, pid: tid, process: Arc::downgrade(&process), thread });
+            return Some(Self {
+                tid,
+                pid: tid,
+                process: Arc::downgrade(&process),
+                thread,
+            });
         }
         let thread = pid::find_thread(tid)?;
         Some(Self {
@@ -129,14 +134,19 @@ impl Task for TaskRef {
 
     fn next_thread(&self, from: u32) -> Option<u32> {
         let process = self.process().ok()?;
-        let mut tids: Vec<u32> = process.threads().iter().map(|thread| thread.tid()).collect();
+        let mut tids: Vec<u32> = process
+            .threads()
+            .iter()
+            .map(|thread| thread.tid())
+            .collect();
         // A zombie's first thread is listed until it is reaped.
         tids.extend(process.leader().map(|leader| leader.tid()));
         tids.into_iter().filter(|tid| *tid >= from).min()
     }
 
     fn thread_count(&self) -> u32 {
-        self.process().map_or(0, |process| process.thread_count().max(1) as u32)
+        self.process()
+            .map_or(0, |process| process.thread_count().max(1) as u32)
     }
 
     fn stat(&self, whole: bool) -> Result<Stat> {
@@ -173,7 +183,8 @@ impl Task for TaskRef {
 
     fn auxv(&self, out: &mut Text) -> Result<()> {
         let auxv = self.process()?.auxv.lock().clone();
-        auxv.iter().try_for_each(|word| out.bytes(&word.to_le_bytes()))
+        auxv.iter()
+            .try_for_each(|word| out.bytes(&word.to_le_bytes()))
     }
 
     fn path(&self, link: TaskLink) -> Result<Vec<u8>> {
@@ -210,7 +221,8 @@ impl Task for TaskRef {
     }
 
     fn fd_count(&self) -> u32 {
-        self.thread().map_or(0, |thread| thread.files().open_count() as u32)
+        self.thread()
+            .map_or(0, |thread| thread.files().open_count() as u32)
     }
 
     fn fd_path(&self, fd: u32) -> Result<Vec<u8>> {
@@ -229,10 +241,13 @@ impl Task for TaskRef {
     fn limits(&self) -> Result<[Limit; 16]> {
         let process = self.process()?;
         Ok(core::array::from_fn(|number| {
-            process.rlimits.get(number).map_or(Limit::default(), |limit| Limit {
-                soft: limit.soft,
-                hard: limit.hard,
-            })
+            process
+                .rlimits
+                .get(number)
+                .map_or(Limit::default(), |limit| Limit {
+                    soft: limit.soft,
+                    hard: limit.hard,
+                })
         }))
     }
 

@@ -25,13 +25,18 @@ const NODE_BITS: u32 = 64;
 /// The thread's name.
 pub fn comm(thread: &Thread) -> Vec<u8> {
     let bytes = thread.comm_bytes();
-    let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let len = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     bytes.get(..len).unwrap_or(&[]).to_vec()
 }
 
 /// What the thread is doing.
 pub fn state(thread: &Thread) -> State {
-    let Some(task) = thread.task() else { return State::Zombie };
+    let Some(task) = thread.task() else {
+        return State::Zombie;
+    };
     let stopped = thread.process.job.lock().stopped_by.is_some();
     match task.sleep_mode() {
         None => State::Running,
@@ -60,7 +65,11 @@ fn flags(thread: &Thread) -> u32 {
 fn scheduling(thread: &Thread) -> (i32, u32, u32) {
     thread.task().map_or((0, 0, 0), |task| {
         let entity = sched::entity(&task);
-        (entity.nice(), u32::from(entity.rt_priority()), entity.policy() as u32)
+        (
+            entity.nice(),
+            u32::from(entity.rt_priority()),
+            entity.policy() as u32,
+        )
     })
 }
 
@@ -68,7 +77,10 @@ fn terminal(process: &Process) -> (keel_procfs::DevNo, i32) {
     let tty = process.tty.lock().clone();
     tty.map_or((keel_procfs::DevNo::default(), -1), |tty| {
         let foreground = i32::try_from(tty.foreground()).unwrap_or(0);
-        (dev_no(tty.rdev), if foreground == 0 { -1 } else { foreground })
+        (
+            dev_no(tty.rdev),
+            if foreground == 0 { -1 } else { foreground },
+        )
     })
 }
 
@@ -76,7 +88,11 @@ fn terminal(process: &Process) -> (keel_procfs::DevNo, i32) {
 pub fn stat(task: &TaskRef, whole: bool) -> Result<Stat> {
     let thread = task.thread()?;
     let process = &thread.process;
-    let usage = if whole { process.usage() } else { thread_usage(&thread) };
+    let usage = if whole {
+        process.usage()
+    } else {
+        thread_usage(&thread)
+    };
     let children: Usage = *process.children_usage.lock();
     let state = state(&thread);
     let (nice, rt_priority, policy) = scheduling(&thread);
@@ -102,7 +118,11 @@ pub fn stat(task: &TaskRef, whole: bool) -> Result<Stat> {
         stime: usage.system_ns,
         cutime: children.user_ns,
         cstime: children.system_ns,
-        priority: if rt_priority > 0 { -1 - i64::from(rt_priority) } else { 20 + i64::from(nice) },
+        priority: if rt_priority > 0 {
+            -1 - i64::from(rt_priority)
+        } else {
+            20 + i64::from(nice)
+        },
         nice: i64::from(nice),
         num_threads: threads,
         start_time: thread.start_ns,
@@ -128,7 +148,9 @@ pub fn stat(task: &TaskRef, whole: bool) -> Result<Stat> {
 fn cpus_allowed(thread: &Thread) -> Bitmap {
     let count = cpu::count() as u32;
     let all = Bitmap::first(count, count);
-    let Some(task) = thread.task() else { return all };
+    let Some(task) = thread.task() else {
+        return all;
+    };
     let allowed = sched::entity(&task).affinity();
     let word = all.words.first().copied().unwrap_or(0) & allowed;
     Bitmap::from_word(word, count)
@@ -153,7 +175,11 @@ pub fn status(task: &TaskRef) -> Result<Status> {
         tracer_pid: 0,
         uid: [cred.uid, cred.euid, cred.suid, cred.fsuid],
         gid: [cred.gid, cred.egid, cred.sgid, cred.fsgid],
-        fd_size: if alive { thread.files().capacity() as u32 } else { 0 },
+        fd_size: if alive {
+            thread.files().capacity() as u32
+        } else {
+            0
+        },
         groups: cred.groups.to_vec(),
         ns_tgid: vec![process.pid],
         ns_pid: vec![task.tid],
@@ -191,7 +217,11 @@ pub fn status(task: &TaskRef) -> Result<Status> {
 pub fn io(task: &TaskRef, whole: bool) -> Result<IoCounters> {
     let thread = task.thread()?;
     let process = thread.process.clone();
-    let threads = if whole { process.threads() } else { vec![thread] };
+    let threads = if whole {
+        process.threads()
+    } else {
+        vec![thread]
+    };
     let mut sum = IoCounters::default();
     for thread in &threads {
         let io = &thread.io;
@@ -228,11 +258,25 @@ pub fn oom_score(process: &Process) -> Result<u32> {
 /// children: those that this thread made; the first thread also has those whose maker is gone.
 pub fn children(task: &TaskRef) -> Result<Vec<u32>> {
     let process = task.process()?;
-    let threads: Vec<u32> = process.threads().iter().map(|thread| thread.tid()).collect();
+    let threads: Vec<u32> = process
+        .threads()
+        .iter()
+        .map(|thread| thread.tid())
+        .collect();
     let made_by = |child: &Arc<Process>| {
-        let creator = child.leader().map_or(0, |leader| leader.creator.load(Ordering::Relaxed));
-        if threads.contains(&creator) { creator } else { process.pid }
+        let creator = child
+            .leader()
+            .map_or(0, |leader| leader.creator.load(Ordering::Relaxed));
+        if threads.contains(&creator) {
+            creator
+        } else {
+            process.pid
+        }
     };
     let children = process.children();
-    Ok(children.iter().filter(|child| made_by(child) == task.tid).map(|child| child.pid).collect())
+    Ok(children
+        .iter()
+        .filter(|child| made_by(child) == task.tid)
+        .map(|child| child.pid)
+        .collect())
 }
