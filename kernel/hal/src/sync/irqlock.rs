@@ -88,9 +88,13 @@ impl RawIrqLock {
     /// An unlocked lock, classed by the caller's source line.
     #[track_caller]
     pub const fn new() -> Self {
+        Self::with_class(Class::here())
+    }
+
+    const fn with_class(class: Class) -> Self {
         RawIrqLock {
             locked: AtomicBool::new(false),
-            class: Class::here(),
+            class,
         }
     }
 
@@ -112,7 +116,7 @@ impl Default for RawIrqLock {
 // SAFETY: `locked` goes from false to true only by compare-exchange, so there is one holder.
 unsafe impl lock_api::RawMutex for RawIrqLock {
     #[allow(clippy::declare_interior_mutable_const)]
-    const INIT: Self = RawIrqLock::new();
+    const INIT: Self = RawIrqLock::with_class(Class::none());
     type GuardMarker = GuardNoSend;
 
     #[inline]

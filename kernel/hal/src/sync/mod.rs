@@ -38,11 +38,12 @@ pub use spinlock::{
 };
 pub use wait::{WaitError, WaitQueue, WaitToken, WakeCallback};
 
-/// What the `lockdep` feature remembers of a lock: the place where it was created.
+/// What the `lockdep` feature remembers of a lock: the place where it was created, unless that was
+/// `INIT` of a raw lock, which cannot know its user.
 #[derive(Clone, Copy)]
 pub(crate) struct Class {
     #[cfg(feature = "lockdep")]
-    pub(crate) site: &'static core::panic::Location<'static>,
+    pub(crate) site: Option<&'static core::panic::Location<'static>>,
 }
 
 impl Class {
@@ -51,7 +52,15 @@ impl Class {
     pub(crate) const fn here() -> Class {
         Class {
             #[cfg(feature = "lockdep")]
-            site: core::panic::Location::caller(),
+            site: Some(core::panic::Location::caller()),
+        }
+    }
+
+    /// No class: the lock is not checked.
+    pub(crate) const fn none() -> Class {
+        Class {
+            #[cfg(feature = "lockdep")]
+            site: None,
         }
     }
 
@@ -59,21 +68,27 @@ impl Class {
     #[inline(always)]
     pub(crate) fn acquire(&self) {
         #[cfg(feature = "lockdep")]
-        lockdep::acquire(self.site);
+        if let Some(site) = self.site {
+            lockdep::acquire(site);
+        }
     }
 
     /// To be called when a lock of this class was taken without waiting.
     #[inline(always)]
     pub(crate) fn acquired_by_try(&self) {
         #[cfg(feature = "lockdep")]
-        lockdep::push(self.site);
+        if let Some(site) = self.site {
+            lockdep::push(site);
+        }
     }
 
     /// To be called when a lock of this class has been released.
     #[inline(always)]
     pub(crate) fn release(&self) {
         #[cfg(feature = "lockdep")]
-        lockdep::release(self.site);
+        if let Some(site) = self.site {
+            lockdep::release(site);
+        }
     }
 }
 

@@ -29,10 +29,14 @@ impl RawMutex {
     /// An unlocked mutex, classed by the caller's source line.
     #[track_caller]
     pub const fn new() -> Self {
+        Self::with_class(Class::here())
+    }
+
+    const fn with_class(class: Class) -> Self {
         RawMutex {
             state: AtomicU32::new(FREE),
             sleepers: WaitQueue::new(),
-            class: Class::here(),
+            class,
         }
     }
 
@@ -76,7 +80,7 @@ impl Default for RawMutex {
 // uninterruptible wait without deadline ends only when its condition, that very step, succeeded.
 unsafe impl lock_api::RawMutex for RawMutex {
     #[allow(clippy::declare_interior_mutable_const)]
-    const INIT: Self = RawMutex::new();
+    const INIT: Self = RawMutex::with_class(Class::none());
     type GuardMarker = GuardNoSend;
 
     #[inline]

@@ -27,11 +27,15 @@ impl RawRwLock {
     /// An unlocked lock, classed by the caller's source line.
     #[track_caller]
     pub const fn new() -> Self {
+        Self::with_class(Class::here())
+    }
+
+    const fn with_class(class: Class) -> Self {
         RawRwLock {
             state: AtomicU32::new(0),
             readers: WaitQueue::new(),
             writers: WaitQueue::new(),
-            class: Class::here(),
+            class,
         }
     }
 
@@ -86,7 +90,7 @@ impl Default for RawRwLock {
 // end only when that step succeeded.
 unsafe impl lock_api::RawRwLock for RawRwLock {
     #[allow(clippy::declare_interior_mutable_const)]
-    const INIT: Self = RawRwLock::new();
+    const INIT: Self = RawRwLock::with_class(Class::none());
     type GuardMarker = GuardNoSend;
 
     #[inline]

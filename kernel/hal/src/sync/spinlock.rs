@@ -19,9 +19,13 @@ impl RawSpinLock {
     /// An unlocked lock, classed by the caller's source line.
     #[track_caller]
     pub const fn new() -> Self {
+        Self::with_class(Class::here())
+    }
+
+    const fn with_class(class: Class) -> Self {
         RawSpinLock {
             locked: AtomicBool::new(false),
-            class: Class::here(),
+            class,
         }
     }
 }
@@ -36,7 +40,7 @@ impl Default for RawSpinLock {
 // SAFETY: `locked` goes from false to true only by compare-exchange, so there is one holder.
 unsafe impl lock_api::RawMutex for RawSpinLock {
     #[allow(clippy::declare_interior_mutable_const)]
-    const INIT: Self = RawSpinLock::new();
+    const INIT: Self = RawSpinLock::with_class(Class::none());
     type GuardMarker = GuardNoSend;
 
     #[inline]
@@ -103,9 +107,13 @@ impl RawRwSpinLock {
     /// An unlocked lock, classed by the caller's source line.
     #[track_caller]
     pub const fn new() -> Self {
+        Self::with_class(Class::here())
+    }
+
+    const fn with_class(class: Class) -> Self {
         RawRwSpinLock {
             state: AtomicU32::new(0),
-            class: Class::here(),
+            class,
         }
     }
 
@@ -139,7 +147,7 @@ impl Default for RawRwSpinLock {
 // added while it is clear, each time by compare-exchange.
 unsafe impl lock_api::RawRwLock for RawRwSpinLock {
     #[allow(clippy::declare_interior_mutable_const)]
-    const INIT: Self = RawRwSpinLock::new();
+    const INIT: Self = RawRwSpinLock::with_class(Class::none());
     type GuardMarker = GuardNoSend;
 
     #[inline]

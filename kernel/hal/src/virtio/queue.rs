@@ -342,7 +342,6 @@ fn make_ring(
 ) -> Result<(Box<dyn Ring>, usize), VirtioError> {
     // Each size has a frame of its own: the largest take several pages of the stack.
     #[inline(never)]
-    #[inline(never)]
     fn ring<const SIZE: usize>(
         registers: &mut Registers,
         index: u16,

@@ -14,6 +14,7 @@ pub struct SleepingMutex<T>(Mutex<T>);
 impl<T: Send + 'static> ext4::Lock<T> for SleepingMutex<T> {
     type Guard<'a> = MutexGuard<'a, T>;
 
+    #[track_caller]
     fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
@@ -34,6 +35,7 @@ impl<T: Send + Sync + 'static> SharedLock<T> for SleepingRwLock<T> {
     type ReadGuard<'a> = RwLockReadGuard<'a, T>;
     type WriteGuard<'a> = RwLockWriteGuard<'a, T>;
 
+    #[track_caller]
     fn new(value: T) -> Self {
         Self(RwLock::new(value))
     }
