@@ -399,7 +399,6 @@ mod pm {
     pub const PRESENT: u64 = 1 << 63;
     pub const FILE: u64 = 1 << 61;
     pub const EXCLUSIVE: u64 = 1 << 56;
-    pub const SOFT_DIRTY: u64 = 1 << 55;
 }
 
 /// pagemap: entries of pages from number `first`. Frame numbers are for CAP_SYS_ADMIN.
@@ -434,7 +433,7 @@ pub fn pagemap(task: &TaskRef, first: u64, out: &mut [u64]) -> Result<usize> {
                 };
                 let anon = area.is_anon_page(page);
                 let own = if anon { 2 } else { 3 };
-                *slot = pm::PRESENT | pm::SOFT_DIRTY;
+                *slot = pm::PRESENT;
                 *slot |= if anon { 0 } else { pm::FILE };
                 *slot |= if page.frame.ref_count() <= own {
                     pm::EXCLUSIVE
