@@ -142,9 +142,5 @@ pub fn open(inode: &Arc<Inode>, ops: Arc<dyn FileOps>, flags: OpenFlags) -> Arc<
     let cred = crate::process::current_opt()
         .map_or_else(|| Arc::new(Cred::root()), |thread| thread.cred());
     let path = Path { mount: home.mount.clone(), dentry };
-    let file = File::new(path, inode.clone(), ops, flags, cred);
-    if file.writable() {
-        inode.write_count.fetch_add(1, Ordering::AcqRel);
-    }
-    file
+    File::new(path, inode.clone(), ops, flags, cred)
 }

@@ -105,6 +105,10 @@ pub struct File {
     pub owner: SpinLock<FileOwner>,
     /// Read-ahead state of sequential readers.
     pub readahead: SpinLock<super::page_cache::ReadAhead>,
+    /// It counts as a writer of the inode: it was opened by name, and for writing.
+    holds_write: core::sync::atomic::AtomicBool,
+    /// Registrations that send SIGIO (O_ASYNC).
+    pub(super) async_tokens: SpinLock<Vec<keel_hal::sync::WaitToken>>,
     /// It was opened to be executed: nobody can open the file for writing meanwhile (ETXTBSY).
     denies_write: core::sync::atomic::AtomicBool,
     /// Errors of write-back that happened before this were seen already.
@@ -158,6 +162,8 @@ impl File {
             cred,
             owner: SpinLock::new(FileOwner::default()),
             readahead: SpinLock::new(Default::default()),
+            holds_write: core::sync::atomic::AtomicBool::new(false),
+            async_tokens: SpinLock::new(Vec::new()),
             denies_write: core::sync::atomic::AtomicBool::new(false),
             error_seen,
         })
@@ -181,6 +187,14 @@ impl File {
     /// Whether it was opened for writing.
     pub fn writable(&self) -> bool {
         !self.is_path() && matches!(self.flags().bits() & 3, 1 | 2)
+    }
+
+    /// Counts as a writer of the inode if it may write: nobody can execute the file meanwhile.
+    pub fn hold_write(&self) {
+        if self.writable() {
+            self.inode.write_count.fetch_add(1, Ordering::AcqRel);
+            self.holds_write.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Keeps others from opening the file for writing while this description lives: ETXTBSY if somebody has.
@@ -437,11 +451,11 @@ impl Drop for File {
         if self.denies_write.load(Ordering::Relaxed) {
             self.inode.write_count.fetch_add(1, Ordering::AcqRel);
         }
-        if self.writable() {
+        if self.holds_write.load(Ordering::Relaxed) {
             self.inode.write_count.fetch_sub(1, Ordering::AcqRel);
-            if self.inode.is_regular() {
-                self.inode.sb.writers.fetch_sub(1, Ordering::AcqRel);
-            }
+        }
+        if self.writable() && self.inode.is_regular() {
+            self.inode.sb.writers.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
@@ -453,9 +467,5 @@ pub fn anon_file(name: &str, ops: Arc<dyn FileOps>, flags: OpenFlags) -> Arc<Fil
     let dentry = Dentry::disconnected(name.as_bytes(), inode.clone());
     let cred = crate::process::current_opt()
         .map_or_else(|| Arc::new(Cred::root()), |thread| thread.cred());
-    let file = File::new(Path { mount, dentry }, inode.clone(), ops, flags, cred);
-    if file.writable() {
-        inode.write_count.fetch_add(1, Ordering::AcqRel);
-    }
-    file
+    File::new(Path { mount, dentry }, inode, ops, flags, cred)
 }

@@ -186,9 +186,7 @@ pub fn open_place(
         _ => inode.ops.open(&inode, flags)?,
     };
     let file = File::new(place.clone(), inode.clone(), ops, flags, cred.clone());
-    if file.writable() {
-        inode.write_count.fetch_add(1, Ordering::AcqRel);
-    }
+    file.hold_write();
     crate::ipc::inotify::opened(&file);
     Ok(file)
 }

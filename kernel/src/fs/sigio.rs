@@ -1,9 +1,13 @@
 //! SIGIO: telling the owner of a file (fcntl F_SETOWN, F_SETSIG) that something happened to it.
+//!
+//! With O_ASYNC a file's wait queues call a [`Watcher`], perhaps from an interrupt, where no signal can be sent: a
+//! kernel thread does that.
 
 use keel_abi::flags::Signal;
 use keel_abi::types::Siginfo;
+use keel_hal::sync::WakeCallback;
 
-use super::{File, PollEvents};
+use super::{File, PollEvents, PollTable};
 use crate::prelude::*;
 use crate::process::signal::{self, SigInfo, sig};
 use crate::process::{self, Cred};
@@ -50,4 +54,64 @@ pub fn send(file: &File, fd: i32, code: i32, band: PollEvents) {
             signal::send_process(&target, info);
         }
     }
+}
+
+/// Woken when an O_ASYNC file may be ready.
+struct Watcher {
+    file: Weak<File>,
+}
+
+/// What happened and has not been told yet: the file, and the events (0 if the waker did not say).
+static EVENTS: IrqLock<VecDeque<(Weak<File>, u64)>> = IrqLock::new(VecDeque::new());
+static WORK: WaitQueue = WaitQueue::new();
+static WORKER: OnceLock<()> = OnceLock::new();
+
+impl WakeCallback for Watcher {
+    fn woken(&self, key: u64) {
+        EVENTS.lock().push_back((self.file.clone(), key));
+        WORK.wake_all();
+    }
+}
+
+/// Starts or ends sending signals for a file (O_ASYNC).
+pub fn watch(file: &Arc<File>, on: bool) {
+    let tokens = if on {
+        WORKER.call_once(|| drop(crate::sched::spawn_kthread("sigio", worker)));
+        let watcher = Arc::new(Watcher { file: Arc::downgrade(file) });
+        let mut table = PollTable::new(watcher, false);
+        file.poll(&mut table);
+        table.into_tokens()
+    } else {
+        Vec::new()
+    };
+    let old = core::mem::replace(&mut *file.async_tokens.lock(), tokens);
+    drop(old);
+}
+
+fn worker() {
+    loop {
+        let next = WORK.wait(SleepMode::Uninterruptible, None, || EVENTS.lock().pop_front());
+        let Ok((file, key)) = next else { continue };
+        if let Some(file) = file.upgrade() {
+            tell(&file, key);
+        }
+    }
+}
+
+fn tell(file: &Arc<File>, key: u64) {
+    let ready = file.poll(&mut PollTable::probe());
+    let said = PollEvents::from_bits_truncate(key as u32);
+    let events = if key == 0 { ready } else { ready & said };
+    let code = if events.contains(PollEvents::HUP) {
+        POLL_HUP
+    } else if events.contains(PollEvents::ERR) {
+        POLL_ERR
+    } else if events.contains(PollEvents::IN) {
+        POLL_IN
+    } else if events.contains(PollEvents::OUT) {
+        POLL_OUT
+    } else {
+        return;
+    };
+    send(file, -1, code, events);
 }

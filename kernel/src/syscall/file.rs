@@ -602,6 +602,9 @@ fn set_status_flags(thread: &Thread, file: &Arc<File>, arg: u32) -> Result<()> {
     if !changed.is_empty() {
         file.ops.flags_changed(file, new)?;
         file.set_flags(new);
+        if changed.contains(OpenFlags::ASYNC) {
+            fs::sigio::watch(file, new.contains(OpenFlags::ASYNC));
+        }
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! Files without a name (memfd_create(2)) and their seals (fcntl(2), "File Sealing").
 
-use core::sync::atomic::Ordering;
 use keel_abi::args::FileType;
 use keel_abi::flags::{MemfdFlags, MountFlags, OpenFlags, SealFlags};
 
@@ -13,7 +12,7 @@ use crate::fs::{Dentry, File, Inode, Owner, Path, SuperBlock};
 use crate::prelude::*;
 use crate::process::Thread;
 
-/// Longest name, its prefix and NUL included.
+/// Longest name with its prefix.
 const NAME_LIMIT: usize = 255;
 const PREFIX: &[u8] = b"memfd:";
 
@@ -21,7 +20,7 @@ const PREFIX: &[u8] = b"memfd:";
 pub const SEALS_AGAINST_WRITE: u32 = SealFlags::WRITE.union(SealFlags::FUTURE_WRITE).bits();
 
 /// The longest name that memfd_create(2) takes.
-pub const MAX_NAME: usize = NAME_LIMIT - PREFIX.len() - 1;
+pub const MAX_NAME: usize = NAME_LIMIT - PREFIX.len();
 
 /// The tmpfs that memfds live on; mounted nowhere.
 struct Home {
@@ -63,7 +62,6 @@ pub fn create(thread: &Thread, name: &[u8], flags: MemfdFlags) -> Result<Arc<Fil
     let path = Path { mount: home.mount.clone(), dentry: Dentry::disconnected(&shown, inode.clone()) };
     let open = OpenFlags::RDWR | OpenFlags::LARGEFILE;
     let ops = inode.ops.open(&inode, open)?;
-    inode.write_count.fetch_add(1, Ordering::AcqRel);
     Ok(File::new(path, inode, ops, open, cred))
 }
 
