@@ -13,13 +13,23 @@ use core::ops::Range;
 use keel_abi::flags::OpenFlags;
 use keel_abi::types::Dev;
 
-use crate::fs::{FileOps, Inode};
+use crate::fs::{FileOps, Inode, Path};
 use crate::prelude::*;
 
 /// A character device driver.
 pub trait CharDevice: Send + Sync {
     /// The behaviour of a new open file description of the device node `inode`: ENXIO, EBUSY.
     fn open(&self, inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn FileOps>>;
+
+    /// As [`Self::open`], for a driver to which it matters where the node is.
+    fn open_at(
+        &self,
+        _place: &Path,
+        inode: &Arc<Inode>,
+        flags: OpenFlags,
+    ) -> Result<Arc<dyn FileOps>> {
+        self.open(inode, flags)
+    }
 }
 
 struct CharRange {
@@ -47,7 +57,7 @@ pub fn unregister_char(major: u32, first_minor: u32) {
 }
 
 /// Opens a character device node: ENXIO if no driver has its number.
-pub fn open_char(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+pub fn open_char(place: &Path, inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
     let raw = u32::try_from(inode.attr().rdev).map_err(|_| Errno::ENXIO)?;
     let dev = Dev::decode(raw);
     let device = {
@@ -57,7 +67,7 @@ pub fn open_char(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn FileOps
             .find(|range| range.major == dev.major && range.minors.contains(&dev.minor))
             .map(|range| range.device.clone())
     };
-    device.ok_or(Errno::ENXIO)?.open(inode, flags)
+    device.ok_or(Errno::ENXIO)?.open_at(place, inode, flags)
 }
 
 /// Majors and names for /proc/devices, ascending.

@@ -67,6 +67,21 @@ fn add(name: &str, mode: u32, rdev: u64) -> Result<()> {
     })
 }
 
+/// Makes a directory, for what is mounted on it. One that is there already stays.
+pub fn add_directory(name: &str) {
+    let made = at_parent(name, true, |dir, dentry, last| {
+        if dir.ops.lookup(dir, last).is_ok() {
+            return Ok(());
+        }
+        let inode = dir.ops.mkdir(dir, last, 0o755, &ROOT)?;
+        publish(dentry, last, &inode);
+        Ok(())
+    });
+    if let Err(error) = made {
+        log::warn!("devtmpfs: cannot make {name}: {error:?}");
+    }
+}
+
 /// Removes a device node.
 pub fn remove_node(name: &str) {
     // Programs may have removed it before.

@@ -17,6 +17,7 @@ pub mod change;
 pub mod block_file;
 mod context;
 pub mod dentry;
+pub mod devpts;
 pub mod devtmpfs;
 mod dirs;
 pub mod ext4;
@@ -63,6 +64,7 @@ pub fn init() {
     register_filesystem(&tmpfs::Tmpfs);
     register_filesystem(&tmpfs::Ramfs);
     register_filesystem(&devtmpfs::Devtmpfs);
+    register_filesystem(&devpts::Devpts);
     register_filesystem(&ext4::EXT4);
     register_filesystem(&ext4::EXT3);
     register_filesystem(&ext4::EXT2);

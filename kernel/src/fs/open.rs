@@ -180,7 +180,7 @@ pub fn open_place(
         truncate_inode(place, &inode, 0, cred)?;
     }
     let ops = match inode.file_type {
-        FileType::CharDevice => crate::device::open_char(&inode, flags)?,
+        FileType::CharDevice => crate::device::open_char(place, &inode, flags)?,
         FileType::BlockDevice => crate::block::open(&inode, flags)?,
         FileType::Fifo => crate::ipc::pipe::open_fifo(&inode, flags)?,
         _ => inode.ops.open(&inode, flags)?,

@@ -2,7 +2,7 @@
 
 use keel_abi::flags::OpenFlags;
 
-use super::{Tty, dev, open_tty, serial};
+use super::{Tty, dev, open_console, serial};
 use crate::cmdline;
 use crate::device::{CharDevice, register_char};
 use crate::fs::{FileOps, Inode};
@@ -11,10 +11,8 @@ use crate::prelude::*;
 struct Console;
 
 impl CharDevice for Console {
-    fn open(&self, _inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
-        // The console never becomes a controlling terminal just by being opened.
-        let tty = terminal().ok_or(Errno::ENXIO)?;
-        open_tty(&tty, flags | OpenFlags::NOCTTY)
+    fn open(&self, _inode: &Arc<Inode>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        terminal().map(|tty| open_console(&tty)).ok_or(Errno::ENXIO)
     }
 }
 

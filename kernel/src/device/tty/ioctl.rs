@@ -132,8 +132,12 @@ fn short_modes(modes: &Termios2) -> Termio {
 fn flush(tty: &Tty, arg: u64) -> Result<()> {
     job::check_change(tty)?;
     match u32::try_from(arg) {
-        Ok(TCIFLUSH | TCIOFLUSH) => tty.flush_input(),
-        Ok(TCOFLUSH) => {}
+        Ok(TCIFLUSH) => tty.flush_input(),
+        Ok(TCOFLUSH) => tty.flush_output(),
+        Ok(TCIOFLUSH) => {
+            tty.flush_input();
+            tty.flush_output();
+        }
         _ => return Err(Errno::EINVAL),
     }
     Ok(())

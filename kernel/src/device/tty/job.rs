@@ -134,13 +134,14 @@ pub fn release(thread: &Arc<Thread>, tty: &Arc<Tty>) -> Result<()> {
     Ok(())
 }
 
-/// The leader of a session ended: its terminal is free, the foreground group is told.
+/// The leader of a session ended: its terminal is hung up, the foreground group is told.
 pub fn session_leader_exited(tty: &Arc<Tty>, leader: &Arc<Process>) {
     if tty.session() != leader.sid() {
         return;
     }
     let foreground = tty.foreground();
     detach_session(tty, leader.sid());
+    tty.hang_up();
     if foreground != 0 {
         send_pgrp(foreground, SigInfo::kernel(sig::HUP));
         send_pgrp(foreground, SigInfo::kernel(sig::CONT));

@@ -86,6 +86,16 @@ impl LineDiscipline {
         BUFFER.saturating_sub(self.ready.len() + self.edit.len())
     }
 
+    /// Bytes that may come now without being lost. While a line is being typed that nobody can read yet that is any
+    /// number: what does not fit is dropped, so that the end of the line can come.
+    pub fn welcome(&self, modes: &Termios2) -> usize {
+        if has(modes.c_lflag, LocalFlags::ICANON.bits()) && self.lines.is_empty() {
+            BUFFER
+        } else {
+            self.room().saturating_sub(1)
+        }
+    }
+
     /// Canonical mode was switched on or off: what is there stays readable.
     pub fn mode_switched(&mut self, canonical: bool) {
         if canonical {

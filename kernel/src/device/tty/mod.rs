@@ -3,7 +3,7 @@
 //! * [`Tty`]: a terminal: its modes, its line discipline, its session; what descriptors, drivers and job control share.
 //! * [`ldisc`]: the N_TTY line discipline: editing, echo, signals, what a read gives.
 //! * [`job`]: sessions, controlling terminals, foreground groups.
-//! * [`serial`], [`console`]: the drivers.
+//! * [`serial`], [`console`], [`pty`]: the drivers.
 //!
 //! Input arrives in interrupts, goes into a queue under an interrupt-safe lock, and is worked on by a kernel thread
 //! (or for a pty by the writer), since echo and signals need sleeping locks. Lock order: `ldisc` → session → process
@@ -13,11 +13,12 @@ mod console;
 mod ioctl;
 pub mod job;
 mod ldisc;
+pub mod pty;
 mod serial;
 
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use keel_abi::flags::{LocalFlags, OpenFlags};
+use keel_abi::flags::{IoctlCmd, LocalFlags, OpenFlags};
 use keel_abi::types::{Termios2, Winsize};
 
 pub use console::terminal as console_terminal;
@@ -52,6 +53,20 @@ pub trait TtyDriver: Send + Sync {
 
     /// Output was stopped or started by the line discipline (TIOCPKT).
     fn flow_changed(&self, _stopped: bool) {}
+
+    /// A program took input: there is room for more.
+    fn input_taken(&self, _tty: &Tty) {}
+
+    /// Unread input was thrown away by a program (TIOCPKT).
+    fn input_flushed(&self) {}
+
+    /// Throws away output that has not left yet.
+    fn flush_output(&self, _tty: &Tty) {}
+
+    /// What the modes go back to at a hang-up; `None` if they stay.
+    fn initial_modes(&self) -> Option<Termios2> {
+        None
+    }
 }
 
 /// A terminal.
@@ -70,8 +85,10 @@ pub struct Tty {
     foreground: AtomicU32,
     /// Output is stopped (Ctrl-S, TCXONC).
     stopped: AtomicBool,
-    /// The line is gone: reads end, writes fail.
-    hung_up: AtomicBool,
+    /// How often the line was hung up: for descriptions from before, reads end and writes fail.
+    hangups: AtomicU32,
+    /// The line will not come back.
+    dead: AtomicBool,
     /// TIOCEXCL.
     exclusive: AtomicBool,
     /// Open descriptions.
@@ -97,7 +114,8 @@ impl Tty {
             session: AtomicU32::new(0),
             foreground: AtomicU32::new(0),
             stopped: AtomicBool::new(false),
-            hung_up: AtomicBool::new(false),
+            hangups: AtomicU32::new(0),
+            dead: AtomicBool::new(false),
             exclusive: AtomicBool::new(false),
             opened: AtomicU32::new(0),
             writing: Mutex::new(()),
@@ -121,6 +139,7 @@ impl Tty {
         }
         drop(disc);
         self.driver.modes_changed(&old, &new);
+        self.driver.input_taken(self);
         self.readable.wake_all();
     }
 
@@ -175,6 +194,9 @@ impl Tty {
         if stopped != was_stopped {
             self.set_stopped(stopped);
         }
+        if !signals.is_empty() && modes.c_lflag & LocalFlags::NOFLSH.bits() == 0 {
+            self.driver.flush_output(self);
+        }
         if !echo.is_empty() {
             self.driver.write(self, &echo);
         }
@@ -195,23 +217,42 @@ impl Tty {
         }
     }
 
-    /// Room for input before bytes are dropped (what a pty master may write).
+    /// Bytes of input that are welcome now (what comes from a pty's master waits otherwise).
     pub fn input_room(&self) -> usize {
-        self.ldisc.lock().room()
+        let modes = self.modes();
+        self.ldisc.lock().welcome(&modes)
     }
 
     /// Throws away unread input.
     pub fn flush_input(&self) {
         self.ldisc.lock().flush();
+        self.driver.input_flushed();
+        self.driver.input_taken(self);
+    }
+
+    /// Throws away output that has not left yet.
+    pub fn flush_output(&self) {
+        self.driver.flush_output(self);
+    }
+
+    /// Whether any description of it is open.
+    pub fn is_open(&self) -> bool {
+        self.opened.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether the line was hung up since a description noted `hangups`; without a note it does not mind.
+    fn is_gone(&self, hangups: Option<u32>) -> bool {
+        let hung_up = |noted| self.hangups.load(Ordering::Acquire) != noted;
+        self.dead.load(Ordering::Acquire) || hangups.is_some_and(hung_up)
     }
 
     /// Writes text as programs do: with output processing; all of it unless a signal comes.
-    fn write_output(&self, file: &File, src: &mut IoSrc) -> Result<usize> {
+    fn write_output(&self, file: &File, src: &mut IoSrc, hangups: Option<u32>) -> Result<usize> {
         let _one = self.writing.lock();
         let mut chunk = vec![0; src.remaining().clamp(1, 2048)];
         let mut total = 0;
         while src.remaining() > 0 {
-            if self.hung_up.load(Ordering::Relaxed) {
+            if self.is_gone(hangups) {
                 return if total > 0 { Ok(total) } else { Err(Errno::EIO) };
             }
             if self.stopped.load(Ordering::Relaxed) || self.driver.room() < 2 {
@@ -220,7 +261,7 @@ impl Tty {
                 }
                 let ready = || {
                     let go = !self.stopped.load(Ordering::Relaxed) && self.driver.room() >= 2;
-                    (go || self.hung_up.load(Ordering::Relaxed)).then_some(())
+                    (go || self.is_gone(hangups)).then_some(())
                 };
                 if self.writable.wait(SleepMode::Interruptible, None, ready).is_err() {
                     return if total > 0 { Ok(total) } else { Err(Errno::ERESTARTSYS) };
@@ -246,7 +287,7 @@ impl Tty {
     }
 
     /// Reads as the modes say: lines, or VMIN and VTIME.
-    fn read_input(&self, file: &File, dst: &mut IoDst) -> Result<usize> {
+    fn read_input(&self, file: &File, dst: &mut IoDst, hangups: Option<u32>) -> Result<usize> {
         if dst.remaining() == 0 {
             return Ok(0);
         }
@@ -256,7 +297,7 @@ impl Tty {
         let mut deadline = plan.first_timeout.map(|ns| start + ns);
         let mut last_len = 0;
         loop {
-            if self.hung_up.load(Ordering::Relaxed) {
+            if self.is_gone(hangups) {
                 return Ok(0);
             }
             job::check_read(self)?;
@@ -278,6 +319,7 @@ impl Tty {
                 }
             };
             if let Some(n) = taken {
+                self.driver.input_taken(self);
                 if !bytes[..n].is_empty() {
                     dst.put(&bytes[..n])?;
                 }
@@ -297,7 +339,7 @@ impl Tty {
                 let disc = self.ldisc.lock();
                 (disc.readable_for(&modes, plan.minimum)
                     || disc.available(&modes) != last_len
-                    || self.hung_up.load(Ordering::Relaxed))
+                    || self.is_gone(hangups))
                 .then_some(())
             };
             match self.readable.wait(SleepMode::Interruptible, deadline, changed) {
@@ -307,9 +349,21 @@ impl Tty {
         }
     }
 
-    /// The line is gone (modem hang-up, vhangup(2), the pty's master closed).
+    /// A pty's master was closed.
+    fn hang_up_for_good(&self) {
+        self.dead.store(true, Ordering::Release);
+        self.hang_up();
+    }
+
+    /// The line is hung up (modem, vhangup(2), a pty's master): whoever has it open sees the end of it, and its
+    /// session loses it. It can be opened anew unless the line is gone.
     pub fn hang_up(&self) {
-        self.hung_up.store(true, Ordering::Relaxed);
+        self.hangups.fetch_add(1, Ordering::AcqRel);
+        self.stopped.store(false, Ordering::Relaxed);
+        self.ldisc.lock().flush();
+        if let Some(modes) = self.driver.initial_modes() {
+            self.set_modes(modes);
+        }
         let events = PollEvents::READABLE | PollEvents::HUP | PollEvents::ERR;
         self.readable.wake(usize::MAX, events.key());
         self.writable.wake(usize::MAX, events.key());
@@ -320,18 +374,8 @@ impl Tty {
 /// An open terminal.
 pub struct TtyFile {
     tty: Arc<Tty>,
-}
-
-impl TtyFile {
-    /// The terminal.
-    pub fn tty(&self) -> &Arc<Tty> {
-        &self.tty
-    }
-}
-
-/// The terminal that a file is open on, if any.
-pub fn tty_of(file: &File) -> Option<&Arc<Tty>> {
-    file.ops_as::<TtyFile>().map(TtyFile::tty)
+    /// `hangups` of the terminal when it was opened; `None` for the console, which outlives hang-ups.
+    hangups: Option<u32>,
 }
 
 /// Opens a terminal; it becomes the controlling terminal of a session leader that has none, unless O_NOCTTY.
@@ -341,25 +385,36 @@ pub fn open_tty(tty: &Arc<Tty>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
     if tty.exclusive.load(Ordering::Relaxed) && !privileged {
         return Err(Errno::EBUSY);
     }
-    if tty.opened.fetch_add(1, Ordering::AcqRel) == 0 {
-        tty.hung_up.store(false, Ordering::Relaxed);
+    if tty.dead.load(Ordering::Acquire) {
+        return Err(Errno::EIO);
     }
+    let hangups = Some(tty.hangups.load(Ordering::Acquire));
+    tty.opened.fetch_add(1, Ordering::AcqRel);
     if !flags.contains(OpenFlags::NOCTTY)
         && let Some(thread) = crate::process::current_opt()
     {
         job::maybe_acquire(&thread, tty, flags);
     }
-    Ok(Arc::new(TtyFile { tty: tty.clone() }))
+    Ok(Arc::new(TtyFile { tty: tty.clone(), hangups }))
+}
+
+/// Opens a terminal as the console: it never becomes a controlling terminal by that, and hang-ups do not end it.
+pub fn open_console(tty: &Arc<Tty>) -> Arc<dyn FileOps> {
+    tty.opened.fetch_add(1, Ordering::AcqRel);
+    Arc::new(TtyFile { tty: tty.clone(), hangups: None })
 }
 
 impl FileOps for TtyFile {
     fn read(&self, file: &File, dst: &mut IoDst, _pos: u64) -> Result<usize> {
-        self.tty.read_input(file, dst)
+        self.tty.read_input(file, dst, self.hangups)
     }
 
     fn write(&self, file: &File, src: &mut IoSrc, _pos: u64) -> Result<usize> {
+        if self.tty.is_gone(self.hangups) {
+            return Err(Errno::EIO);
+        }
         job::check_write(&self.tty)?;
-        self.tty.write_output(file, src)
+        self.tty.write_output(file, src, self.hangups)
     }
 
     fn seekable(&self) -> bool {
@@ -374,13 +429,17 @@ impl FileOps for TtyFile {
         events.set(PollEvents::READABLE, self.tty.ldisc.lock().readable(&modes));
         let can_write = !self.tty.stopped.load(Ordering::Relaxed) && self.tty.driver.room() >= 2;
         events.set(PollEvents::WRITABLE, can_write);
-        if self.tty.hung_up.load(Ordering::Relaxed) {
-            events |= PollEvents::READABLE | PollEvents::HUP;
+        if self.tty.is_gone(self.hangups) {
+            events = PollEvents::READABLE | PollEvents::WRITABLE | PollEvents::ERR | PollEvents::HUP;
         }
         events
     }
 
     fn ioctl(&self, file: &Arc<File>, cmd: u32, arg: u64) -> Result<usize> {
+        if self.tty.is_gone(self.hangups) {
+            let sets_group = cmd == IoctlCmd::TIOCSPGRP.0;
+            return Err(if sets_group { Errno::ENOTTY } else { Errno::EIO });
+        }
         ioctl::ioctl(&self.tty, file, cmd, arg)
     }
 
@@ -426,6 +485,7 @@ impl CharDevice for TtyRange {
 pub fn init() {
     serial::init();
     console::init();
+    pty::init();
     super::register_char(5, 0..1, "/dev/tty", Arc::new(ControllingTty));
     crate::fs::devtmpfs::add_node("tty", 0o020_666, dev(5, 0));
 }
