@@ -21,7 +21,7 @@ use std::time::Instant;
 use tally::Tally;
 
 /// What `cargo xtask test` understands.
-pub const USAGE: &str = "cargo xtask test [--host|--guest|--compat|--scenario PATTERN] [--kernel keel|linux|FILE] [--list]";
+pub const USAGE: &str = "cargo xtask test [--host|--guest|--compat|--scenario PATTERN] [--skip PATTERN] [--kernel keel|linux|FILE] [--list]";
 
 /// Stripped size that the kernel may have, in bytes.
 const KERNEL_LIMIT: u64 = 6 << 20;
@@ -32,6 +32,7 @@ struct Plan {
     compat: bool,
     scenarios: bool,
     pattern: Option<String>,
+    skip: Option<String>,
     kernel: KernelChoice,
     list: bool,
 }
@@ -43,6 +44,7 @@ fn plan(args: &[String]) -> Result<Plan> {
         compat: true,
         scenarios: true,
         pattern: None,
+        skip: None,
         kernel: KernelChoice::Keel,
         list: false,
     };
@@ -60,6 +62,7 @@ fn plan(args: &[String]) -> Result<Plan> {
                 plan.host = false;
                 plan.scenarios = false;
             }
+            "--skip" => plan.skip = Some(value()?.clone()),
             "--list" => plan.list = true,
             "--scenario" => {
                 plan.host = false;
@@ -90,6 +93,9 @@ pub fn command(args: &[String]) -> Result<i32> {
     let root = crate::host::repo_root()?;
     let cache = Cache::open()?;
     let mut scenarios = scenario::load(&root.join("compat-tests/scenarios"))?;
+    if let Some(skip) = &plan.skip {
+        scenarios.retain(|scenario| !scenario.name.contains(skip.as_str()));
+    }
     if let Some(pattern) = &plan.pattern {
         scenarios.retain(|scenario| scenario.name.contains(pattern.as_str()));
         if scenarios.is_empty() {
