@@ -1,6 +1,7 @@
 //! The kernel log: a ring of records behind /dev/kmsg and syslog(2), copied to the console as `loglevel=` says.
 
 mod kmsg;
+pub mod syslog;
 
 pub use kmsg::open_kmsg;
 
@@ -10,7 +11,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use crate::prelude::*;
 
 /// Bytes of text that the ring keeps.
-const RING_BYTES: usize = 256 << 10;
+pub const RING_BYTES: usize = 256 << 10;
 /// Records with a level below this go to the console (syslog(2), `console_loglevel`).
 static CONSOLE_LEVEL: AtomicU8 = AtomicU8::new(7);
 /// The console shows user output now: only errors are mixed into it.

@@ -1,4 +1,4 @@
-//! The machine as a whole: names, memory figures, randomness, reboot.
+//! The machine as a whole: names, memory figures, randomness, the kernel log, the terminal, reboot.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use keel_abi::prelude::*;
@@ -8,7 +8,8 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::Ctx;
 use crate::mm::user::{UserAccess, read_bytes, write_bytes};
 use crate::prelude::*;
-use crate::process::{Cap, pid};
+use crate::printk;
+use crate::process::{Cap, Cred, pid};
 
 /// The version of Linux whose interface this is, as uname(2) tells it (`6.1` is Debian 12's).
 pub const RELEASE: &str = concat!("6.1.0-keel-", env!("CARGO_PKG_VERSION"));
@@ -142,6 +143,78 @@ pub fn reboot(cx: &mut Ctx, magic: u32, magic2: u32, cmd: RebootCmd, _arg: UserS
             keel_hal::power::reboot();
         }
         _ => return Err(Errno::EINVAL),
+    }
+    Ok(())
+}
+
+/// Everybody may look at the log and ask for its size; the rest is for CAP_SYSLOG, or CAP_SYS_ADMIN as before Linux
+/// 2.6.37.
+fn check_syslog(cred: &Cred, action: SyslogAction) -> Result<()> {
+    let open_to_all =
+        matches!(action, SyslogAction::SYSLOG_ACTION_READ_ALL | SyslogAction::SYSLOG_ACTION_SIZE_BUFFER);
+    if open_to_all || cred.has(Cap::SYSLOG) || cred.has(Cap::SYS_ADMIN) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+pub fn syslog(cx: &mut Ctx, ty: SyslogAction, bufp: UserPtr<u8>, len: i32) -> Result<i32> {
+    check_syslog(&cx.thread.cred(), ty)?;
+    let reads = [
+        SyslogAction::SYSLOG_ACTION_READ,
+        SyslogAction::SYSLOG_ACTION_READ_ALL,
+        SyslogAction::SYSLOG_ACTION_READ_CLEAR,
+    ];
+    if reads.contains(&ty) {
+        if bufp.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        return match usize::try_from(len).map_err(|_| Errno::EINVAL)? {
+            0 => Ok(0),
+            len => read_log(ty, bufp, len),
+        };
+    }
+    let figure = |n: usize| Ok(i32::try_from(n).unwrap_or(i32::MAX));
+    match ty {
+        // The log is always open.
+        SyslogAction::SYSLOG_ACTION_OPEN | SyslogAction::SYSLOG_ACTION_CLOSE => {}
+        SyslogAction::SYSLOG_ACTION_CLEAR => printk::clear(),
+        SyslogAction::SYSLOG_ACTION_CONSOLE_OFF => printk::syslog::console_off(),
+        SyslogAction::SYSLOG_ACTION_CONSOLE_ON => printk::syslog::console_on(),
+        SyslogAction::SYSLOG_ACTION_CONSOLE_LEVEL => match len {
+            1..=8 => printk::syslog::set_level(len as u8),
+            _ => return Err(Errno::EINVAL),
+        },
+        SyslogAction::SYSLOG_ACTION_SIZE_UNREAD => return figure(printk::syslog::unread_len()),
+        SyslogAction::SYSLOG_ACTION_SIZE_BUFFER => return figure(printk::RING_BYTES),
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(0)
+}
+
+/// The reading actions; how many bytes there were.
+fn read_log(action: SyslogAction, buf: UserPtr<u8>, len: usize) -> Result<i32> {
+    let text = if action == SyslogAction::SYSLOG_ACTION_READ {
+        let mut chunk = vec![0; len.min(PAGE_SIZE)];
+        let n = printk::syslog::read(&mut chunk)?;
+        chunk.truncate(n);
+        chunk
+    } else {
+        printk::syslog::newest(len)
+    };
+    write_bytes(buf.addr(), &text)?;
+    if action == SyslogAction::SYSLOG_ACTION_READ_CLEAR {
+        printk::clear();
+    }
+    i32::try_from(text.len()).map_err(|_| Errno::EINVAL)
+}
+
+pub fn vhangup(cx: &mut Ctx) -> Result<()> {
+    cx.thread.cred().require(Cap::SYS_TTY_CONFIG)?;
+    let tty = cx.thread.process.tty.lock().clone();
+    if let Some(tty) = tty {
+        tty.hang_up();
     }
     Ok(())
 }

@@ -296,7 +296,7 @@ impl FileOps for ProcFile {
         }
         if self.node.stream() == Some(Stream::Kmsg) {
             table.add(crate::printk::readers());
-            let unread = super::system::kmsg_unread();
+            let unread = crate::printk::syslog::has_unread();
             return if unread {
                 PollEvents::READABLE
             } else {

@@ -49,36 +49,6 @@ const FEATURES: Features = Features::KMSG
     .union(Features::FILE_LOCKS)
     .union(Features::VMSTAT);
 
-/// The record that the next read of /proc/kmsg or syslog(SYSLOG_ACTION_READ) gives.
-static KMSG_NEXT: SpinLock<u64> = SpinLock::new(0);
-
-/// Whether /proc/kmsg has something to read.
-pub fn kmsg_unread() -> bool {
-    *KMSG_NEXT.lock() < printk::bounds().2
-}
-
-/// Takes as many whole records as fit into `out`.
-fn take_records(out: &mut [u8]) -> usize {
-    let mut next = KMSG_NEXT.lock();
-    let mut done = 0;
-    while let Some(record) = printk::record_at(*next) {
-        let line = printk::syslog_line(&record);
-        let Some(room) = out.get_mut(done..done + line.len()) else {
-            // A record that would never fit is cut.
-            if done == 0 {
-                done = out.len();
-                out.copy_from_slice(line.get(..done).unwrap_or(&[]));
-                *next = record.seq + 1;
-            }
-            break;
-        };
-        room.copy_from_slice(&line);
-        done += line.len();
-        *next = record.seq + 1;
-    }
-    done
-}
-
 impl System for Machine {
     fn features(&self) -> Features {
         FEATURES | super::net::features()
@@ -214,13 +184,7 @@ impl System for Machine {
         if out.is_empty() {
             return Ok(0);
         }
-        let ready = || match take_records(out) {
-            0 => None,
-            n => Some(n),
-        };
-        printk::readers()
-            .wait(SleepMode::Interruptible, None, ready)
-            .map_err(|_| Errno::ERESTARTSYS)
+        printk::syslog::read(out)
     }
 
     fn irqs(&self) -> Vec<u32> {
