@@ -64,6 +64,7 @@ pub(crate) mod ro_compat {
     pub const GDT_CSUM: u32 = 0x10;
     pub const DIR_NLINK: u32 = 0x20;
     pub const EXTRA_ISIZE: u32 = 0x40;
+    pub const BIGALLOC: u32 = 0x200;
     pub const METADATA_CSUM: u32 = 0x400;
     pub const PROJECT: u32 = 0x2000;
     pub const ORPHAN_PRESENT: u32 = 0x1_0000;
@@ -87,7 +88,7 @@ pub(crate) mod ro_compat {
         (EXTRA_ISIZE, "extra_isize"),
         (0x80, "snapshot"),
         (0x100, "quota"),
-        (0x200, "bigalloc"),
+        (BIGALLOC, "bigalloc"),
         (METADATA_CSUM, "metadata_csum"),
         (0x800, "replica"),
         (0x1000, "read-only"),
@@ -106,6 +107,7 @@ pub(crate) mod sb {
     pub const FREE_INODES: usize = 0x10;
     pub const FIRST_DATA_BLOCK: usize = 0x14;
     pub const LOG_BLOCK_SIZE: usize = 0x18;
+    pub const LOG_CLUSTER_SIZE: usize = 0x1c;
     pub const BLOCKS_PER_GROUP: usize = 0x20;
     pub const INODES_PER_GROUP: usize = 0x28;
     pub const MTIME: usize = 0x2c;

@@ -169,14 +169,21 @@ impl Super {
         {
             return bad;
         }
+        // With bigalloc (read-only here) a bit of a bitmap stands for a cluster of blocks.
+        let cluster = if self.ro(ro_compat::BIGALLOC) {
+            let log = le32(raw, sb::LOG_CLUSTER_SIZE).saturating_sub(le32(raw, sb::LOG_BLOCK_SIZE));
+            1u64 << log.min(16)
+        } else {
+            1
+        };
         if self.blocks_per_group == 0
-            || self.blocks_per_group > bs * 8
+            || u64::from(self.blocks_per_group) > u64::from(bs) * 8 * cluster
             || !self.blocks_per_group.is_multiple_of(8)
             || self.inodes_per_group == 0
             || self.inodes_per_group > bs * 8
             || !self.inodes_per_group.is_multiple_of(8)
             || self.inodes_per_group as usize * self.inode_size > (bs as usize) << 16
-            || self.first_data_block != u64::from(bs == 1024)
+            || self.first_data_block != u64::from(bs == 1024 && cluster == 1)
         {
             return bad;
         }
@@ -320,7 +327,7 @@ impl Super {
     /// Where block `i` of the group descriptor table is.
     pub fn gdt_location(&self, i: u32) -> u64 {
         if !self.is(incompat::META_BG) || i < self.first_meta_bg {
-            return self.first_data_block + 1 + u64::from(i);
+            return self.location().0 + 1 + u64::from(i);
         }
         let group = u64::from(i) * u64::from(self.desc_per_block());
         let group = group.min(u64::from(self.groups.saturating_sub(1))) as u32;
