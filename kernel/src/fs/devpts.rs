@@ -55,10 +55,11 @@ impl Default for Options {
 }
 
 impl Options {
-    /// From the text of mount(2): EINVAL for what is unknown or malformed.
-    fn parse(data: &[u8]) -> Result<Self> {
+    /// From the text of mount(2), which starts from the defaults, but for `max`: EINVAL for what is unknown or
+    /// malformed.
+    fn parse(data: &[u8], max: u32) -> Result<Self> {
         let text = core::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
-        let mut options = Self::default();
+        let mut options = Self { max, ..Self::default() };
         let words = text.trim_end_matches('\0').split(',').filter(|word| !word.is_empty());
         for word in words {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
@@ -306,8 +307,10 @@ impl SuperOps for DevptsSuper {
     }
 
     fn remount(&self, _read_only: bool, data: &[u8]) -> Result<()> {
-        let options = Options::parse(data)?;
-        *self.instance.options.lock() = options;
+        let mut current = self.instance.options.lock();
+        let options = Options::parse(data, current.max)?;
+        *current = options;
+        drop(current);
         if let Some(ptmx) = self.instance.ptmx.get() {
             ptmx.update_attr(|attr| attr.mode = (attr.mode & !0o7777) | options.ptmxmode);
         }
@@ -347,7 +350,7 @@ impl FileSystemType for Devpts {
     }
 
     fn mount(&self, source: Option<&[u8]>, read_only: bool, data: &[u8]) -> Result<Arc<SuperBlock>> {
-        let options = Options::parse(data)?;
+        let options = Options::parse(data, MAX_SLAVES)?;
         let instance = Arc::new(Instance {
             options: SpinLock::new(options),
             numbers: SpinLock::new(BTreeSet::new()),

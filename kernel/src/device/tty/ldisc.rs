@@ -80,6 +80,11 @@ fn has(flags: u32, flag: u32) -> bool {
     flags & flag != 0
 }
 
+/// Whether input is edited line by line here: with EXTPROC it has been at the other end.
+pub fn is_canonical(modes: &Termios2) -> bool {
+    has(modes.c_lflag, LocalFlags::ICANON.bits()) && !has(modes.c_lflag, LocalFlags::EXTPROC.bits())
+}
+
 impl LineDiscipline {
     /// Bytes that still fit.
     pub fn room(&self) -> usize {
@@ -89,7 +94,7 @@ impl LineDiscipline {
     /// Bytes that may come now without being lost. While a line is being typed that nobody can read yet that is any
     /// number: what does not fit is dropped, so that the end of the line can come.
     pub fn welcome(&self, modes: &Termios2) -> usize {
-        if has(modes.c_lflag, LocalFlags::ICANON.bits()) && self.lines.is_empty() {
+        if is_canonical(modes) && self.lines.is_empty() {
             BUFFER
         } else {
             self.room().saturating_sub(1)
@@ -118,7 +123,7 @@ impl LineDiscipline {
 
     /// Bytes that a read could give (FIONREAD).
     pub fn available(&self, modes: &Termios2) -> usize {
-        if has(modes.c_lflag, LocalFlags::ICANON.bits()) {
+        if is_canonical(modes) {
             self.lines.iter().sum()
         } else {
             self.ready.len()
@@ -127,7 +132,7 @@ impl LineDiscipline {
 
     /// Whether a read would give something (or the end of file) at once.
     pub fn readable(&self, modes: &Termios2) -> bool {
-        if has(modes.c_lflag, LocalFlags::ICANON.bits()) {
+        if is_canonical(modes) {
             !self.lines.is_empty()
         } else {
             let min = if modes.c_cc[VTIME] == 0 { usize::from(modes.c_cc[VMIN]) } else { 1 };
@@ -137,7 +142,7 @@ impl LineDiscipline {
 
     /// Whether a read that waits for `minimum` bytes can end.
     pub fn readable_for(&self, modes: &Termios2, minimum: usize) -> bool {
-        if has(modes.c_lflag, LocalFlags::ICANON.bits()) {
+        if is_canonical(modes) {
             !self.lines.is_empty()
         } else {
             !self.ready.is_empty() && self.ready.len() >= minimum
@@ -147,7 +152,7 @@ impl LineDiscipline {
     /// Takes up to `out.len()` bytes, of one line at most in canonical mode; `None` if there is nothing. 0 is the
     /// end of file.
     pub fn take(&mut self, modes: &Termios2, out: &mut [u8]) -> Option<usize> {
-        let limit = if has(modes.c_lflag, LocalFlags::ICANON.bits()) {
+        let limit = if is_canonical(modes) {
             *self.lines.front()?
         } else {
             self.ready.len()
@@ -226,6 +231,14 @@ impl LineDiscipline {
     /// One byte from the line; what is to be echoed is added to `echo`, output processing done.
     pub fn input(&mut self, byte: u8, modes: &Termios2, stopped: bool, echo: &mut Vec<u8>) -> Input {
         let (iflag, lflag) = (modes.c_iflag, modes.c_lflag);
+        let changes = has(iflag, InputFlags::ISTRIP.bits())
+            || (has(iflag, InputFlags::IUCLC.bits()) && has(lflag, LocalFlags::IEXTEN.bits()));
+        if has(lflag, LocalFlags::EXTPROC.bits()) && !changes {
+            if self.room() > 1 {
+                self.ready.push_back(byte);
+            }
+            return Input::Data;
+        }
         let mut byte = if has(iflag, InputFlags::ISTRIP.bits()) { byte & 0x7f } else { byte };
         if has(iflag, InputFlags::IUCLC.bits()) && has(lflag, LocalFlags::IEXTEN.bits()) {
             byte = byte.to_ascii_lowercase();
@@ -261,7 +274,7 @@ impl LineDiscipline {
             b'\n' if has(iflag, InputFlags::INLCR.bits()) => byte = b'\r',
             _ => {}
         }
-        if has(lflag, LocalFlags::ICANON.bits()) {
+        if is_canonical(modes) {
             self.canonical(byte, modes, echo);
         } else {
             self.store(byte, modes, echo);
@@ -311,7 +324,7 @@ impl LineDiscipline {
 
     /// Stores a byte as data.
     fn store(&mut self, byte: u8, modes: &Termios2, echo: &mut Vec<u8>) {
-        let canonical = has(modes.c_lflag, LocalFlags::ICANON.bits());
+        let canonical = is_canonical(modes);
         // One place stays for the end of the line.
         if self.room() <= 1 {
             if has(modes.c_iflag, InputFlags::IMAXBEL.bits()) {

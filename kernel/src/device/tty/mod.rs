@@ -133,9 +133,9 @@ impl Tty {
     pub fn set_modes(&self, new: Termios2) {
         let mut disc = self.ldisc.lock();
         let old = core::mem::replace(&mut *self.modes.write(), new);
-        let canonical = LocalFlags::ICANON.bits();
-        if (old.c_lflag ^ new.c_lflag) & canonical != 0 {
-            disc.mode_switched(new.c_lflag & canonical != 0);
+        let canonical = ldisc::is_canonical(&new);
+        if ldisc::is_canonical(&old) != canonical {
+            disc.mode_switched(canonical);
         }
         drop(disc);
         self.driver.modes_changed(&old, &new);
