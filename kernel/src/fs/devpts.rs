@@ -13,8 +13,8 @@ use keel_abi::flags::OpenFlags;
 use super::namei::{child_locked, top_mount};
 use super::superblock::anonymous_dev;
 use super::{
-    Attr, Dentry, DirSink, File, FileOps, FileSystemType, FsStats, Inode, InodeOps, Path, SuperBlock,
-    SuperOps, Time, emit_dots,
+    Attr, Dentry, DirSink, File, FileOps, FileSystemType, FsStats, Inode, InodeOps, Path,
+    SuperBlock, SuperOps, Time, emit_dots,
 };
 use crate::device::tty::dev;
 use crate::device::tty::pty::{MASTER, Pty, SLAVE_MAJOR};
@@ -50,7 +50,13 @@ struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { uid: None, gid: None, mode: 0o600, ptmxmode: 0, max: MAX_SLAVES }
+        Self {
+            uid: None,
+            gid: None,
+            mode: 0o600,
+            ptmxmode: 0,
+            max: MAX_SLAVES,
+        }
     }
 }
 
@@ -59,8 +65,14 @@ impl Options {
     /// malformed.
     fn parse(data: &[u8], max: u32) -> Result<Self> {
         let text = core::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
-        let mut options = Self { max, ..Self::default() };
-        let words = text.trim_end_matches('\0').split(',').filter(|word| !word.is_empty());
+        let mut options = Self {
+            max,
+            ..Self::default()
+        };
+        let words = text
+            .trim_end_matches('\0')
+            .split(',')
+            .filter(|word| !word.is_empty());
         for word in words {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             options.set(name, value).ok_or(Errno::EINVAL)?;
@@ -99,7 +111,9 @@ impl Instance {
     pub fn take_number(&self) -> Result<u32> {
         let max = self.options.lock().max;
         let fits = |n: usize| (n < MAX_PAIRS).then_some(n + 1);
-        PAIRS.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).map_err(|_| Errno::ENOSPC)?;
+        PAIRS
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
+            .map_err(|_| Errno::ENOSPC)?;
         let mut numbers = self.numbers.lock();
         let free = (0..max).find(|number| !numbers.contains(number));
         match free {
@@ -149,7 +163,10 @@ impl Instance {
 
 /// The instance that a file system is, if it is a devpts.
 pub fn instance_of(sb: &SuperBlock) -> Option<&Arc<Instance>> {
-    sb.ops.as_any().downcast_ref::<DevptsSuper>().map(|ops| &ops.instance)
+    sb.ops
+        .as_any()
+        .downcast_ref::<DevptsSuper>()
+        .map(|ops| &ops.instance)
 }
 
 /// The root of the devpts that a ptmx node belongs to: its own, or what is mounted on `pts` beside it (ENODEV).
@@ -157,7 +174,10 @@ pub fn root_for(ptmx: &Path) -> Result<Path> {
     let is_devpts = |path: &Path| instance_of(&path.mount.sb).is_some();
     if is_devpts(ptmx) {
         let dentry = root_dentry(&ptmx.mount.sb);
-        return Ok(Path { mount: ptmx.mount.clone(), dentry });
+        return Ok(Path {
+            mount: ptmx.mount.clone(),
+            dentry,
+        });
     }
     let parent = ptmx.dentry.parent().ok_or(Errno::ENODEV)?;
     let dir = parent.inode().ok_or(Errno::ENODEV)?;
@@ -165,13 +185,22 @@ pub fn root_for(ptmx: &Path) -> Result<Path> {
         let _shared = dir.rwsem.read();
         child_locked(&parent, &dir, b"pts").map_err(|_| Errno::ENODEV)?
     };
-    let place = top_mount(Path { mount: ptmx.mount.clone(), dentry });
+    let place = top_mount(Path {
+        mount: ptmx.mount.clone(),
+        dentry,
+    });
     let is_root = Arc::ptr_eq(&place.dentry, &root_dentry(&place.mount.sb));
-    if is_devpts(&place) && is_root { Ok(place) } else { Err(Errno::ENODEV) }
+    if is_devpts(&place) && is_root {
+        Ok(place)
+    } else {
+        Err(Errno::ENODEV)
+    }
 }
 
 fn root_dentry(sb: &Arc<SuperBlock>) -> Arc<Dentry> {
-    sb.root_dentry.call_once(|| Dentry::root(sb.root().clone())).clone()
+    sb.root_dentry
+        .call_once(|| Dentry::root(sb.root().clone()))
+        .clone()
 }
 
 /// Makes the node of a slave. It belongs to whoever opened the master, unless the mount says otherwise.
@@ -189,7 +218,9 @@ pub fn add_node(sb: &Arc<SuperBlock>, number: u32, pty: &Arc<Pty>) -> Result<()>
         rdev: dev(SLAVE_MAJOR, number),
         ..new_attr(mode, 1)
     };
-    let ops = Slave { pty: Arc::downgrade(pty) };
+    let ops = Slave {
+        pty: Arc::downgrade(pty),
+    };
     let inode = Inode::new(FIRST_SLAVE_INO + u64::from(number), sb, attr, Box::new(ops));
     instance.nodes.write().insert(number, inode);
     Ok(())
@@ -200,18 +231,32 @@ pub fn node_path(root: &Path, number: u32) -> Result<Path> {
     let dir = root.inode()?;
     let _shared = dir.rwsem.read();
     let dentry = child_locked(&root.dentry, &dir, format!("{number}").as_bytes())?;
-    Ok(Path { mount: root.mount.clone(), dentry })
+    Ok(Path {
+        mount: root.mount.clone(),
+        dentry,
+    })
 }
 
 /// The pair that a slave's node leads to: EIO for nodes that are not on a devpts, and when the master is closed.
 pub fn pty_of(inode: &Inode) -> Result<Arc<Pty>> {
-    let slave = inode.ops.as_any().downcast_ref::<Slave>().ok_or(Errno::EIO)?;
+    let slave = inode
+        .ops
+        .as_any()
+        .downcast_ref::<Slave>()
+        .ok_or(Errno::EIO)?;
     slave.pty.upgrade().ok_or(Errno::EIO)
 }
 
 fn new_attr(mode: u32, nlink: u32) -> Attr {
     let now = Time::now();
-    Attr { mode, nlink, atime: now, mtime: now, ctime: now, ..Attr::default() }
+    Attr {
+        mode,
+        nlink,
+        atime: now,
+        mtime: now,
+        ctime: now,
+        ..Attr::default()
+    }
 }
 
 struct Slave {
@@ -236,7 +281,9 @@ struct Root;
 
 impl InodeOps for Root {
     fn lookup(&self, dir: &Arc<Inode>, name: &[u8]) -> Result<Arc<Inode>> {
-        instance_of(&dir.sb).and_then(|instance| instance.node(name)).ok_or(Errno::ENOENT)
+        instance_of(&dir.sb)
+            .and_then(|instance| instance.node(name))
+            .ok_or(Errno::ENOENT)
     }
 
     fn open(&self, _: &Arc<Inode>, _: OpenFlags) -> Result<Arc<dyn FileOps>> {
@@ -266,12 +313,27 @@ impl FileOps for RootFile {
             }
             *pos = FIRST_SLAVE_POS;
         }
-        let Some(instance) = instance_of(&file.inode.sb) else { return Ok(()) };
+        let Some(instance) = instance_of(&file.inode.sb) else {
+            return Ok(());
+        };
         let first = u32::try_from(*pos - FIRST_SLAVE_POS).unwrap_or(u32::MAX);
-        let numbers: Vec<u32> = instance.nodes.read().range(first..).map(|(n, _)| *n).collect();
+        let numbers: Vec<u32> = instance
+            .nodes
+            .read()
+            .range(first..)
+            .map(|(n, _)| *n)
+            .collect();
         for number in numbers {
-            let (ino, next) = (FIRST_SLAVE_INO + u64::from(number), FIRST_SLAVE_POS + u64::from(number) + 1);
-            if !sink.entry(format!("{number}").as_bytes(), ino, FileType::CharDevice, next) {
+            let (ino, next) = (
+                FIRST_SLAVE_INO + u64::from(number),
+                FIRST_SLAVE_POS + u64::from(number) + 1,
+            );
+            if !sink.entry(
+                format!("{number}").as_bytes(),
+                ino,
+                FileType::CharDevice,
+                next,
+            ) {
                 break;
             }
             *pos = next;
@@ -326,7 +388,11 @@ impl SuperOps for DevptsSuper {
         if let Some(gid) = options.gid {
             let _ = write!(out, ",gid={gid}");
         }
-        let _ = write!(out, ",mode={:03o},ptmxmode={:03o}", options.mode, options.ptmxmode);
+        let _ = write!(
+            out,
+            ",mode={:03o},ptmxmode={:03o}",
+            options.mode, options.ptmxmode
+        );
         if options.max < MAX_SLAVES {
             let _ = write!(out, ",max={}", options.max);
         }
@@ -344,12 +410,19 @@ impl FileSystemType for Devpts {
 
     fn revalidate(&self, dentry: &Arc<Dentry>) -> bool {
         // A name that meant nothing may mean something now.
-        let Some(inode) = dentry.inode() else { return false };
+        let Some(inode) = dentry.inode() else {
+            return false;
+        };
         let known = instance_of(&inode.sb).and_then(|instance| instance.node(&dentry.name()));
         known.is_some_and(|known| Arc::ptr_eq(&known, &inode))
     }
 
-    fn mount(&self, source: Option<&[u8]>, read_only: bool, data: &[u8]) -> Result<Arc<SuperBlock>> {
+    fn mount(
+        &self,
+        source: Option<&[u8]>,
+        read_only: bool,
+        data: &[u8],
+    ) -> Result<Arc<SuperBlock>> {
         let options = Options::parse(data, MAX_SLAVES)?;
         let instance = Arc::new(Instance {
             options: SpinLock::new(options),
@@ -357,13 +430,25 @@ impl FileSystemType for Devpts {
             nodes: RwSpinLock::new(BTreeMap::new()),
             ptmx: OnceLock::new(),
         });
-        let ops = Box::new(DevptsSuper { instance: instance.clone() });
+        let ops = Box::new(DevptsSuper {
+            instance: instance.clone(),
+        });
         let sb = SuperBlock::new(anonymous_dev(), &Devpts, source, read_only, ops);
         let directory = u32::from(FileType::Directory.mode().0) | 0o755;
-        sb.set_root(Inode::new(ROOT_INO, &sb, new_attr(directory, 2), Box::new(Root)));
+        sb.set_root(Inode::new(
+            ROOT_INO,
+            &sb,
+            new_attr(directory, 2),
+            Box::new(Root),
+        ));
         let mode = u32::from(FileType::CharDevice.mode().0) | options.ptmxmode;
-        let attr = Attr { rdev: dev(MASTER.0, MASTER.1), ..new_attr(mode, 1) };
-        instance.ptmx.call_once(|| Inode::new(PTMX_INO, &sb, attr, Box::new(Ptmx)));
+        let attr = Attr {
+            rdev: dev(MASTER.0, MASTER.1),
+            ..new_attr(mode, 1)
+        };
+        instance
+            .ptmx
+            .call_once(|| Inode::new(PTMX_INO, &sb, attr, Box::new(Ptmx)));
         Ok(sb)
     }
 }

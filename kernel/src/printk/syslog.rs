@@ -26,7 +26,10 @@ impl Place {
     fn record(&mut self) -> Option<LogRecord> {
         let oldest = bounds().0;
         if self.seq < oldest {
-            *self = Self { seq: oldest, partial: 0 };
+            *self = Self {
+                seq: oldest,
+                partial: 0,
+            };
         }
         record_at(self.seq)
     }
@@ -56,11 +59,16 @@ fn take(out: &mut [u8]) -> usize {
     while let Some(record) = place.record() {
         let line = syslog_line(&record);
         let rest = line.get(place.partial..).unwrap_or(&[]);
-        let Some(room) = out.get_mut(done..) else { break };
+        let Some(room) = out.get_mut(done..) else {
+            break;
+        };
         if rest.len() <= room.len() {
             room[..rest.len()].copy_from_slice(rest);
             done += rest.len();
-            *place = Place { seq: record.seq + 1, partial: 0 };
+            *place = Place {
+                seq: record.seq + 1,
+                partial: 0,
+            };
         } else if done == 0 {
             done = room.len();
             room.copy_from_slice(&rest[..done]);
@@ -90,7 +98,9 @@ pub fn newest(len: usize) -> Vec<u8> {
     let mut total = 0;
     for seq in (first..end).rev() {
         // What is overwritten meanwhile is found under a later number.
-        let Some(record) = record_at(seq).filter(|record| record.seq == seq) else { break };
+        let Some(record) = record_at(seq).filter(|record| record.seq == seq) else {
+            break;
+        };
         let line = syslog_line(&record);
         if total + line.len() > len {
             break;
@@ -105,7 +115,10 @@ pub fn newest(len: usize) -> Vec<u8> {
 /// Keeps all but the most severe messages off the console.
 pub fn console_off() {
     let level = console_level();
-    if SAVED_LEVEL.compare_exchange(0, level, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+    if SAVED_LEVEL
+        .compare_exchange(0, level, Ordering::AcqRel, Ordering::Acquire)
+        .is_ok()
+    {
         set_console_level(QUIET_LEVEL);
     }
 }

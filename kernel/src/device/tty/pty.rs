@@ -12,9 +12,9 @@ use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use keel_abi::args::{Fd, Pid, UserPtr};
 use keel_abi::flags::{
-    B38400, CS8, ControlFlags, InputFlags, IoctlCmd, LocalFlags, OpenFlags, TCIFLUSH, TCIOFLUSH, TCOFLUSH,
-    TIOCPKT_DATA, TIOCPKT_DOSTOP, TIOCPKT_FLUSHREAD, TIOCPKT_FLUSHWRITE, TIOCPKT_IOCTL, TIOCPKT_NOSTOP,
-    TIOCPKT_START, TIOCPKT_STOP, VSTART, VSTOP,
+    B38400, CS8, ControlFlags, InputFlags, IoctlCmd, LocalFlags, OpenFlags, TCIFLUSH, TCIOFLUSH,
+    TCOFLUSH, TIOCPKT_DATA, TIOCPKT_DOSTOP, TIOCPKT_FLUSHREAD, TIOCPKT_FLUSHWRITE, TIOCPKT_IOCTL,
+    TIOCPKT_NOSTOP, TIOCPKT_START, TIOCPKT_STOP, VSTART, VSTOP,
 };
 use keel_abi::types::Termios2;
 
@@ -77,7 +77,8 @@ impl Link {
         }
         self.status.fetch_and(!(clear as u8), Ordering::AcqRel);
         self.status.fetch_or(set as u8, Ordering::AcqRel);
-        self.readable.wake(usize::MAX, (PollEvents::READABLE | PollEvents::PRI).key());
+        self.readable
+            .wake(usize::MAX, (PollEvents::READABLE | PollEvents::PRI).key());
     }
 
     fn has_status(&self) -> bool {
@@ -138,11 +139,15 @@ impl TtyDriver for PtyDriver {
         }
         let taken = {
             let mut queues = self.link.queues.lock();
-            let n = bytes.len().min(OUTPUT_HARD_LIMIT.saturating_sub(queues.output.len()));
+            let n = bytes
+                .len()
+                .min(OUTPUT_HARD_LIMIT.saturating_sub(queues.output.len()));
             queues.output.extend(bytes.iter().take(n));
             n
         };
-        self.link.readable.wake(usize::MAX, PollEvents::READABLE.key());
+        self.link
+            .readable
+            .wake(usize::MAX, PollEvents::READABLE.key());
         taken
     }
 
@@ -161,7 +166,11 @@ impl TtyDriver for PtyDriver {
         if flow(old) == flow(new) && !external {
             return;
         }
-        let mut set = if flow(new) { TIOCPKT_DOSTOP } else { TIOCPKT_NOSTOP };
+        let mut set = if flow(new) {
+            TIOCPKT_DOSTOP
+        } else {
+            TIOCPKT_NOSTOP
+        };
         if external {
             set |= TIOCPKT_IOCTL;
         }
@@ -171,12 +180,17 @@ impl TtyDriver for PtyDriver {
     fn closed(&self, _tty: &Arc<Tty>) {
         let events = PollEvents::READABLE | PollEvents::HUP;
         self.link.readable.wake(usize::MAX, events.key());
-        self.link.writable.wake(usize::MAX, (PollEvents::WRITABLE | PollEvents::HUP).key());
+        self.link
+            .writable
+            .wake(usize::MAX, (PollEvents::WRITABLE | PollEvents::HUP).key());
     }
 
     fn flow_changed(&self, stopped: bool) {
-        let (clear, set) =
-            if stopped { (TIOCPKT_START, TIOCPKT_STOP) } else { (TIOCPKT_STOP, TIOCPKT_START) };
+        let (clear, set) = if stopped {
+            (TIOCPKT_START, TIOCPKT_STOP)
+        } else {
+            (TIOCPKT_STOP, TIOCPKT_START)
+        };
         self.link.tell(clear, set);
     }
 
@@ -238,9 +252,17 @@ impl CharDevice for Ptmx {
             writable: Arc::new(WaitQueue::new()),
         });
         let driver = Box::new(PtyDriver { link: link.clone() });
-        let tty =
-            Tty::new(&format!("pts/{number}"), dev(SLAVE_MAJOR, number), driver, slave_modes());
-        let pty = Arc::new(Pty { tty, link, writing: Mutex::new(()) });
+        let tty = Tty::new(
+            &format!("pts/{number}"),
+            dev(SLAVE_MAJOR, number),
+            driver,
+            slave_modes(),
+        );
+        let pty = Arc::new(Pty {
+            tty,
+            link,
+            writing: Mutex::new(()),
+        });
         devpts::add_node(&sb, number, &pty)?;
         Ok(Arc::new(MasterFile { pty }))
     }
@@ -321,7 +343,9 @@ impl MasterFile {
         if peer.writable() {
             peer.inode.write_count.fetch_add(1, Ordering::AcqRel);
         }
-        let Fd(fd) = thread.files().install(peer, flags.contains(OpenFlags::CLOEXEC))?;
+        let Fd(fd) = thread
+            .files()
+            .install(peer, flags.contains(OpenFlags::CLOEXEC))?;
         usize::try_from(fd).map_err(|_| Errno::EMFILE)
     }
 
@@ -343,12 +367,17 @@ impl MasterFile {
         };
         if input {
             self.link().queues.lock().output.clear();
-            self.pty.tty.writable.wake(usize::MAX, PollEvents::WRITABLE.key());
+            self.pty
+                .tty
+                .writable
+                .wake(usize::MAX, PollEvents::WRITABLE.key());
         }
         if output {
             self.link().queues.lock().input.clear();
             self.pty.tty.flush_input();
-            self.link().writable.wake(usize::MAX, PollEvents::WRITABLE.key());
+            self.link()
+                .writable
+                .wake(usize::MAX, PollEvents::WRITABLE.key());
         }
         Ok(())
     }
@@ -377,7 +406,10 @@ impl FileOps for MasterFile {
             // Asked first: what was written before the slave was closed can still be read.
             let closed = self.slave_closed();
             if let Some(bytes) = self.take(len) {
-                self.pty.tty.writable.wake(usize::MAX, PollEvents::WRITABLE.key());
+                self.pty
+                    .tty
+                    .writable
+                    .wake(usize::MAX, PollEvents::WRITABLE.key());
                 return dst.put(&bytes);
             }
             if closed {
@@ -386,9 +418,13 @@ impl FileOps for MasterFile {
             if file.nonblocking() {
                 return Err(Errno::EAGAIN);
             }
-            let changed =
-                || (self.has_output() || self.link().has_status() || self.slave_closed()).then_some(());
-            let waited = self.link().readable.wait(SleepMode::Interruptible, None, changed);
+            let changed = || {
+                (self.has_output() || self.link().has_status() || self.slave_closed()).then_some(())
+            };
+            let waited = self
+                .link()
+                .readable
+                .wait(SleepMode::Interruptible, None, changed);
             waited.map_err(|_| Errno::ERESTARTSYS)?;
         }
     }
@@ -495,7 +531,12 @@ impl FileOps for MasterFile {
 
 /// Registers the devices. The slaves' nodes are on devpts.
 pub fn init() {
-    register_char(MASTER.0, MASTER.1..MASTER.1 + 1, "/dev/ptmx", Arc::new(Ptmx));
+    register_char(
+        MASTER.0,
+        MASTER.1..MASTER.1 + 1,
+        "/dev/ptmx",
+        Arc::new(Ptmx),
+    );
     register_char(SLAVE_MAJOR, 0..SLAVES, "pts", Arc::new(Slaves));
     crate::fs::devtmpfs::add_node("ptmx", 0o020_666, dev(MASTER.0, MASTER.1));
     crate::fs::devtmpfs::add_directory("pts");
