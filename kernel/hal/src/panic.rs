@@ -194,6 +194,18 @@ fn write_frame(out: &mut Text, address: usize) -> fmt::Result {
     }
 }
 
+/// Prints the caller's backtrace to the first serial port, without stopping anything.
+#[cfg(feature = "lockdep")]
+pub(crate) fn print_backtrace() {
+    let rbp: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
+    for address in Frames::from(rbp).take(MAX_FRAMES) {
+        let (name, offset) = symbol(address).unwrap_or_default();
+        serial::early_write(format_args!("  {address:016x} {name}+{offset:#x}\n"));
+    }
+}
+
 /// Return addresses on the stack.
 struct Frames {
     rbp: usize,

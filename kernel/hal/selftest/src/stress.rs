@@ -18,6 +18,8 @@ use crate::sched::{in_parallel, sleep, spawn};
 
 /// Runs all checks.
 pub fn run(t: &mut Runner) {
+    #[cfg(feature = "lockdep")]
+    lock_order(t);
     locks(t);
     waiting(t);
     rcu_readers(t);
@@ -38,6 +40,27 @@ impl Random {
             .wrapping_add(1);
         (self.0 >> 33) as usize
     }
+}
+
+/// Takes two locks in both orders, one after the other.
+#[cfg(feature = "lockdep")]
+fn lock_order(t: &mut Runner) {
+    let before = keel_hal::sync::lockdep::conflicts();
+    let a = Mutex::new(());
+    let b = SpinLock::new(());
+    for _ in 0..2 {
+        let (_a, _b) = (a.lock(), b.lock());
+    }
+    let quiet = keel_hal::sync::lockdep::conflicts() == before;
+    for _ in 0..2 {
+        let _b = b.lock();
+        drop(a.try_lock());
+        let _a = a.lock();
+    }
+    t.check(
+        "lockdep: reports once",
+        quiet && keel_hal::sync::lockdep::conflicts() == before + 1,
+    );
 }
 
 fn locks(t: &mut Runner) {

@@ -3,7 +3,8 @@
 //! The locks created at one source line form a class. Whenever a task (or an interrupt handler) waits
 //! for a lock while it holds others, the order "held before wanted" is noted for each pair of
 //! classes; finding a path the other way round means that two tasks could wait for each other for
-//! ever, and panics with both orders' places. Locks taken by `try_lock` are held but do not wait.
+//! ever, and is reported once, with both classes and a backtrace, on the first serial port. Locks
+//! taken by `try_lock` are held but do not wait.
 //!
 //! Held locks are kept per CPU for the spinning kinds. Sleeping locks may be released on another CPU
 //! than they were taken on, by way of a task switch; so the held list belongs to the running task,
@@ -14,10 +15,10 @@
 use core::cell::UnsafeCell;
 use core::hint::spin_loop;
 use core::panic::Location;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{pop_off, push_off};
-use crate::{irq, task};
+use crate::{irq, panic, serial, task};
 
 type Site = &'static Location<'static>;
 
@@ -100,8 +101,19 @@ pub(crate) fn acquire(site: Site) {
         conflict
     });
     if let Some(held) = conflict {
-        panic!("lock order: {site} is taken while {held} is held, and elsewhere the other way");
+        CONFLICTS.fetch_add(1, Ordering::Relaxed);
+        serial::early_write(format_args!(
+            "lockdep: {site} is taken while {held} is held, and elsewhere the other way round:\n"
+        ));
+        panic::print_backtrace();
     }
+}
+
+static CONFLICTS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many pairs of classes were found to be taken in both orders.
+pub fn conflicts() -> usize {
+    CONFLICTS.load(Ordering::Relaxed)
 }
 
 /// A lock of class `site` was taken without waiting.
@@ -146,10 +158,11 @@ impl State {
             if from == to || self.after[from][to / 64] & (1 << (to % 64)) != 0 {
                 continue;
             }
-            if self.leads_to(to, from) {
+            let conflict = self.leads_to(to, from);
+            self.after[from][to / 64] |= 1 << (to % 64);
+            if conflict {
                 return self.classes[from];
             }
-            self.after[from][to / 64] |= 1 << (to % 64);
         }
         None
     }
