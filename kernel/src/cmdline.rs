@@ -79,7 +79,10 @@ impl CommandLine {
 
     /// Arguments for init: unknown words and those behind `--`.
     pub fn init_args(&self) -> impl Iterator<Item = &str> {
-        let unknown = self.words.iter().filter(|w| !w.contains('=') && !KNOWN.contains(&w.as_str()));
+        let unknown = self
+            .words
+            .iter()
+            .filter(|w| !w.contains('=') && !KNOWN.contains(&w.as_str()));
         let bare = unknown.filter(|word| !word.contains('.'));
         bare.chain(&self.init_args).map(String::as_str)
     }
@@ -87,14 +90,37 @@ impl CommandLine {
     /// Environment for init: unknown `name=value` words.
     pub fn init_env(&self) -> impl Iterator<Item = &str> {
         self.words.iter().map(String::as_str).filter(|word| {
-            word.split_once('=').is_some_and(|(name, _)| !KNOWN.contains(&name) && !name.contains('.'))
+            word.split_once('=')
+                .is_some_and(|(name, _)| !KNOWN.contains(&name) && !name.contains('.'))
         })
     }
 }
 
 /// Words that are for the kernel.
 const KNOWN: &[&str] = &[
-    "root", "rootfstype", "rootflags", "rootwait", "rootdelay", "ro", "rw", "init", "rdinit", "console",
-    "quiet", "debug", "loglevel", "mem", "nosmp", "maxcpus", "nr_cpus", "panic", "earlyprintk", "mitigations",
-    "noapic", "nolapic", "initrd", "BOOT_IMAGE", "ignore_loglevel",
+    "root",
+    "rootfstype",
+    "rootflags",
+    "rootwait",
+    "rootdelay",
+    "ro",
+    "rw",
+    "init",
+    "rdinit",
+    "console",
+    "quiet",
+    "debug",
+    "loglevel",
+    "mem",
+    "nosmp",
+    "maxcpus",
+    "nr_cpus",
+    "panic",
+    "earlyprintk",
+    "mitigations",
+    "noapic",
+    "nolapic",
+    "initrd",
+    "BOOT_IMAGE",
+    "ignore_loglevel",
 ];

@@ -53,7 +53,10 @@ fn first_thread(root: &Arc<fs::mount::MountNamespace>) -> Result<Arc<Thread>> {
         files: FdTable::empty(),
         fs: FsContext::at_root_of(root),
         cred: Arc::new(Cred::root()),
-        ns: Arc::new(NsProxy { mnt: root.clone(), uts: UtsNamespace::initial() }),
+        ns: Arc::new(NsProxy {
+            mnt: root.clone(),
+            uts: UtsNamespace::initial(),
+        }),
         comm: comm_from(b"init"),
         signals: ThreadSignals::new(),
     };
@@ -75,18 +78,31 @@ fn first_process(thread: Arc<Thread>) {
 
 fn run_init(thread: &Arc<Thread>, user: &mut UserContext) {
     let line = cmdline::get();
-    let mut env: Vec<Vec<u8>> =
-        ["HOME=/", "TERM=linux"].iter().map(|word| word.as_bytes().to_vec()).collect();
+    let mut env: Vec<Vec<u8>> = ["HOME=/", "TERM=linux"]
+        .iter()
+        .map(|word| word.as_bytes().to_vec())
+        .collect();
     env.extend(line.init_env().map(|word| word.as_bytes().to_vec()));
-    let option = if fs::root::is_initramfs() { "rdinit" } else { "init" };
+    let option = if fs::root::is_initramfs() {
+        "rdinit"
+    } else {
+        "init"
+    };
     let wanted = line.value(option);
-    let fallback = if fs::root::is_initramfs() { &["/init"][..] } else { &CANDIDATES[..] };
+    let fallback = if fs::root::is_initramfs() {
+        &["/init"][..]
+    } else {
+        &CANDIDATES[..]
+    };
     let paths: Vec<&str> = wanted.map_or_else(|| fallback.to_vec(), |path| vec![path]);
     let mut last = Errno::ENOENT;
     for path in &paths {
         let mut argv = vec![path.as_bytes().to_vec()];
         argv.extend(line.init_args().map(|word| word.as_bytes().to_vec()));
-        let mut cx = Ctx { thread, user: &mut *user };
+        let mut cx = Ctx {
+            thread,
+            user: &mut *user,
+        };
         log::info!("Run {path} as init process");
         match exec::exec_init(&mut cx, path.as_bytes(), &argv, &env) {
             Ok(()) => return,

@@ -3,11 +3,11 @@
 pub use alloc::borrow::ToOwned;
 pub use alloc::boxed::Box;
 pub use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-pub use alloc::string::{String, ToString};
+pub use alloc::format;
+pub use alloc::string::String;
 pub use alloc::sync::{Arc, Weak};
 pub use alloc::vec;
 pub use alloc::vec::Vec;
-pub use alloc::format;
 
 pub use keel_abi::{Errno, Result};
 pub use keel_hal::addr::{PAGE_SHIFT, PAGE_SIZE};

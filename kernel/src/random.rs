@@ -74,7 +74,12 @@ fn generators() -> &'static PerCpu<IrqLock<Generator>> {
         let mut seed = [0; 64];
         keel_hal::random::seed(&mut seed);
         mix(&seed);
-        PerCpu::new(|_| IrqLock::new(Generator { key: [0; 8], epoch: 0 }))
+        PerCpu::new(|_| {
+            IrqLock::new(Generator {
+                key: [0; 8],
+                epoch: 0,
+            })
+        })
     })
 }
 
@@ -98,7 +103,10 @@ pub fn fill(out: &mut [u8]) {
     drop(generator);
     for (at, chunk) in out.chunks_mut(64).enumerate() {
         let block = chacha20_block(&key, at as u32 + 1);
-        for (byte, from) in chunk.iter_mut().zip(block.iter().flat_map(|word| word.to_le_bytes())) {
+        for (byte, from) in chunk
+            .iter_mut()
+            .zip(block.iter().flat_map(|word| word.to_le_bytes()))
+        {
             *byte = from;
         }
     }

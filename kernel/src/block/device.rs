@@ -180,7 +180,8 @@ impl BlockDevice {
 
     /// Its inode, which has its page cache.
     pub fn inode(self: &Arc<Self>) -> &Arc<Inode> {
-        self.inode.call_once(|| crate::fs::block_file::device_inode(self))
+        self.inode
+            .call_once(|| crate::fs::block_file::device_inode(self))
     }
 
     /// Reserves it for `holder` (any address that is the holder's own): EBUSY if somebody else has it, or has the
@@ -293,7 +294,11 @@ impl BlockDevice {
             if let Some(bytes) = data.and_then(|data| data.get(at..at + n)) {
                 frame.write(0, bytes);
             }
-            let segment = Segment { frame: frame.clone(), off: 0, len: n as u32 };
+            let segment = Segment {
+                frame: frame.clone(),
+                off: 0,
+                len: n as u32,
+            };
             let sector = (offset + at as u64) >> SECTOR_SHIFT;
             self.submit(Request::transfer(op, sector, vec![segment], ticket()));
             pieces.push((frame, n));

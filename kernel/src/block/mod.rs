@@ -42,7 +42,10 @@ pub fn register_disk(disk: Disk, sectors: u64) -> Arc<BlockDevice> {
     let whole = Arc::new(BlockDevice::new(&disk, 0, 0, sectors));
     DISKS.write().push(whole.clone());
     let mib = sectors >> 11;
-    log::info!("{}: {sectors} 512-byte logical blocks ({mib} MiB)", disk.name);
+    log::info!(
+        "{}: {sectors} 512-byte logical blocks ({mib} MiB)",
+        disk.name
+    );
     add_node(&whole);
     if let Err(error) = scan_partitions(&whole) {
         log::error!("{}: unable to read partition table ({error:?})", disk.name);
@@ -58,7 +61,12 @@ fn add_node(device: &BlockDevice) {
 /// Reads the partition table (again): EBUSY if a partition is in use.
 pub fn scan_partitions(whole: &Arc<BlockDevice>) -> Result<()> {
     let disk = &whole.disk;
-    if disk.parts.read().iter().any(|part| part.users.load(Ordering::Acquire) > 0) {
+    if disk
+        .parts
+        .read()
+        .iter()
+        .any(|part| part.users.load(Ordering::Acquire) > 0)
+    {
         return Err(Errno::EBUSY);
     }
     let found = partition::scan(whole)?;
@@ -85,7 +93,11 @@ pub fn scan_partitions(whole: &Arc<BlockDevice>) -> Result<()> {
 
 /// The device of a whole disk.
 fn whole(disk: &Arc<Disk>) -> Option<Arc<BlockDevice>> {
-    DISKS.read().iter().find(|device| Arc::ptr_eq(&device.disk, disk)).cloned()
+    DISKS
+        .read()
+        .iter()
+        .find(|device| Arc::ptr_eq(&device.disk, disk))
+        .cloned()
 }
 
 /// Whole disks.
@@ -106,14 +118,17 @@ pub fn devices() -> Vec<Arc<BlockDevice>> {
 
 /// The device with this number.
 pub fn find(dev: Dev) -> Option<Arc<BlockDevice>> {
-    devices().into_iter().find(|device| device.dev.encode() == dev.encode())
+    devices()
+        .into_iter()
+        .find(|device| device.dev.encode() == dev.encode())
 }
 
 /// The device that `spec` means: `/dev/NAME`, `NAME`, `MAJOR:MINOR`, `PARTUUID=`, `PARTLABEL=`, `UUID=`, `LABEL=`.
 pub fn find_by_spec(spec: &str) -> Option<Arc<BlockDevice>> {
     let devices = devices();
     let with = |test: &dyn Fn(&Arc<BlockDevice>) -> bool| devices.iter().find(|d| test(d)).cloned();
-    let content = |test: &dyn Fn(&Identity) -> bool| with(&|d| identify(d).is_some_and(|id| test(&id)));
+    let content =
+        |test: &dyn Fn(&Identity) -> bool| with(&|d| identify(d).is_some_and(|id| test(&id)));
     if let Some((key, value)) = spec.split_once('=') {
         let value = value.trim_matches('"');
         return match key {
@@ -137,20 +152,32 @@ fn by_part_uuid(devices: &[Arc<BlockDevice>], value: &str) -> Option<Arc<BlockDe
         Some((uuid, offset)) => (uuid, offset.parse::<i64>().ok()?),
         None => (value, 0),
     };
-    let found = devices
-        .iter()
-        .find(|d| d.part_uuid.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(uuid)))?;
+    let found = devices.iter().find(|d| {
+        d.part_uuid
+            .as_deref()
+            .is_some_and(|own| own.eq_ignore_ascii_case(uuid))
+    })?;
     if offset == 0 {
         return Some(found.clone());
     }
     let number = u32::try_from(i64::from(found.number) + offset).ok()?;
-    devices.iter().find(|d| Arc::ptr_eq(&d.disk, &found.disk) && d.number == number).cloned()
+    devices
+        .iter()
+        .find(|d| Arc::ptr_eq(&d.disk, &found.disk) && d.number == number)
+        .cloned()
 }
 
 /// Majors and names for /proc/devices.
 pub fn majors() -> Vec<(u32, &'static str)> {
-    let blk = DISKS.read().iter().any(|device| device.dev.major == virtio_blk::MAJOR);
-    if blk { vec![(virtio_blk::MAJOR, "virtblk")] } else { Vec::new() }
+    let blk = DISKS
+        .read()
+        .iter()
+        .any(|device| device.dev.major == virtio_blk::MAJOR);
+    if blk {
+        vec![(virtio_blk::MAJOR, "virtblk")]
+    } else {
+        Vec::new()
+    }
 }
 
 /// Opens a block special file: ENXIO if there is no such device, EBUSY with O_EXCL if it is in use.

@@ -19,7 +19,9 @@ const MBR_EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
 const MAX_LOGICAL: u32 = 60;
 
 fn le32(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+    bytes
+        .get(at..at + 4)
+        .map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }
 
 fn le64(bytes: &[u8], at: usize) -> u64 {
@@ -74,7 +76,8 @@ fn gpt_at(disk: &Arc<BlockDevice>, block: usize, lba: u64) -> Result<Option<Vec<
     let mut header = vec![0; block];
     disk.read_bytes(lba * block as u64, &mut header)?;
     let size = le32(&header, 12) as usize;
-    if !header.starts_with(b"EFI PART") || !(92..=block).contains(&size) || le64(&header, 24) != lba {
+    if !header.starts_with(b"EFI PART") || !(92..=block).contains(&size) || le64(&header, 24) != lba
+    {
         return Ok(None);
     }
     let wanted = le32(&header, 16);
@@ -82,9 +85,14 @@ fn gpt_at(disk: &Arc<BlockDevice>, block: usize, lba: u64) -> Result<Option<Vec<
     if crc32(&header[..size]) != wanted {
         return Ok(None);
     }
-    let (entries, count, entry) = (le64(&header, 72), le32(&header, 80), le32(&header, 84) as usize);
+    let (entries, count, entry) = (
+        le64(&header, 72),
+        le32(&header, 80),
+        le32(&header, 84) as usize,
+    );
     let bytes = count as usize * entry;
-    if !(128..=4096).contains(&entry) || count > 1024 || entries.checked_mul(block as u64).is_none() {
+    if !(128..=4096).contains(&entry) || count > 1024 || entries.checked_mul(block as u64).is_none()
+    {
         return Ok(None);
     }
     let mut table = vec![0; bytes.next_multiple_of(block)];
@@ -95,21 +103,24 @@ fn gpt_at(disk: &Arc<BlockDevice>, block: usize, lba: u64) -> Result<Option<Vec<
         return Ok(None);
     }
     let unit = block as u64 / 512;
-    let found = table[..bytes].chunks(entry).zip(1..).filter_map(|(raw, number)| {
-        if raw[..16] == [0; 16] {
-            return None;
-        }
-        let (first, last) = (le64(raw, 32), le64(raw, 40));
-        let sectors = last.checked_sub(first)?.checked_add(1)?.checked_mul(unit)?;
-        let start = first.checked_mul(unit)?;
-        (start.checked_add(sectors)? <= disk.sectors()).then(|| Found {
-            number,
-            start,
-            sectors,
-            uuid: Some(guid(&raw[16..32])),
-            label: label(&raw[56..128]),
-        })
-    });
+    let found = table[..bytes]
+        .chunks(entry)
+        .zip(1..)
+        .filter_map(|(raw, number)| {
+            if raw[..16] == [0; 16] {
+                return None;
+            }
+            let (first, last) = (le64(raw, 32), le64(raw, 40));
+            let sectors = last.checked_sub(first)?.checked_add(1)?.checked_mul(unit)?;
+            let start = first.checked_mul(unit)?;
+            (start.checked_add(sectors)? <= disk.sectors()).then(|| Found {
+                number,
+                start,
+                sectors,
+                uuid: Some(guid(&raw[16..32])),
+                label: label(&raw[56..128]),
+            })
+        });
     Ok(Some(found.collect()))
 }
 
@@ -151,7 +162,9 @@ fn mbr(disk: &Arc<BlockDevice>, sector: &[u8], block: usize) -> Result<Vec<Found
     };
     let uuid = |number: u32| Some(format!("{signature:08x}-{number:02x}"));
     // A boot sector of a file system has the same signature; its entries would be nonsense.
-    let entries: Vec<&[u8]> = (0..4).filter_map(|i| sector.get(446 + 16 * i..462 + 16 * i)).collect();
+    let entries: Vec<&[u8]> = (0..4)
+        .filter_map(|i| sector.get(446 + 16 * i..462 + 16 * i))
+        .collect();
     if entries.iter().any(|entry| entry[0] & 0x7f != 0) {
         return Ok(found);
     }
@@ -164,23 +177,45 @@ fn mbr(disk: &Arc<BlockDevice>, sector: &[u8], block: usize) -> Result<Vec<Found
         if MBR_EXTENDED.contains(&kind) {
             extended = extended.or(Some(start));
             // Room for a boot loader, as Linux shows it.
-            found.push(Found { number, start, sectors: sectors.min(2), uuid: uuid(number), label: None });
+            found.push(Found {
+                number,
+                start,
+                sectors: sectors.min(2),
+                uuid: uuid(number),
+                label: None,
+            });
         } else {
-            found.push(Found { number, start, sectors, uuid: uuid(number), label: None });
+            found.push(Found {
+                number,
+                start,
+                sectors,
+                uuid: uuid(number),
+                label: None,
+            });
         }
     }
-    let Some(base) = extended else { return Ok(found) };
+    let Some(base) = extended else {
+        return Ok(found);
+    };
     let mut at = base;
     for number in 5..5 + MAX_LOGICAL {
         let mut link = vec![0; block];
-        if disk.read_bytes(at * 512, &mut link).is_err() || link.get(510..512) != Some(&[0x55, 0xaa]) {
+        if disk.read_bytes(at * 512, &mut link).is_err()
+            || link.get(510..512) != Some(&[0x55, 0xaa])
+        {
             break;
         }
         let (data, next) = (&link[446..462], &link[462..478]);
         let start = at + u64::from(le32(data, 8)) * unit;
         let sectors = u64::from(le32(data, 12)) * unit;
         if data[4] != 0 && fits(start, sectors) {
-            found.push(Found { number, start, sectors, uuid: uuid(number), label: None });
+            found.push(Found {
+                number,
+                start,
+                sectors,
+                uuid: uuid(number),
+                label: None,
+            });
         }
         let next_start = u64::from(le32(next, 8)) * unit;
         if !MBR_EXTENDED.contains(&next[4]) || next_start == 0 || !fits(base + next_start, 1) {

@@ -28,8 +28,27 @@ pub fn identify(device: &Arc<BlockDevice>) -> Option<Identity> {
         return None;
     }
     let raw = sb.get(120..136)?;
-    let label = raw.iter().copied().take_while(|byte| *byte != 0).collect::<Vec<u8>>();
-    let hex: String = sb.get(104..120)?.iter().map(|byte| format!("{byte:02x}")).collect();
-    let uuid = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    Some(Identity { fs_type: "ext4", uuid, label: String::from_utf8_lossy(&label).into_owned() })
+    let label = raw
+        .iter()
+        .copied()
+        .take_while(|byte| *byte != 0)
+        .collect::<Vec<u8>>();
+    let hex: String = sb
+        .get(104..120)?
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let uuid = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-");
+    Some(Identity {
+        fs_type: "ext4",
+        uuid,
+        label: String::from_utf8_lossy(&label).into_owned(),
+    })
 }

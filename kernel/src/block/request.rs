@@ -58,16 +58,35 @@ impl Request {
     pub fn transfer(op: Op, sector: u64, segments: Vec<Segment>, done: Done) -> Self {
         let bytes: u64 = segments.iter().map(|segment| u64::from(segment.len)).sum();
         let sectors = bytes >> SECTOR_SHIFT;
-        Self { op, sector, sectors, segments, done: vec![done], account: None }
+        Self {
+            op,
+            sector,
+            sectors,
+            segments,
+            done: vec![done],
+            account: None,
+        }
     }
 
     /// A request without memory.
     pub fn command(op: Op, sector: u64, sectors: u64, done: Done) -> Self {
-        Self { op, sector, sectors, segments: Vec::new(), done: vec![done], account: None }
+        Self {
+            op,
+            sector,
+            sectors,
+            segments: Vec::new(),
+            done: vec![done],
+            account: None,
+        }
     }
 
     /// Joins a request that goes on where this one ends; gives it back if they do not fit together.
-    pub fn merge(&mut self, mut next: Request, max_segments: usize, max_sectors: u64) -> Option<Request> {
+    pub fn merge(
+        &mut self,
+        mut next: Request,
+        max_segments: usize,
+        max_sectors: u64,
+    ) -> Option<Request> {
         let fits = self.op == next.op
             && matches!(self.op, Op::Read | Op::Write)
             && self.sector + self.sectors == next.sector
@@ -137,7 +156,12 @@ impl Batch {
         let state = self.state.clone();
         Box::new(move |result| {
             if let Err(error) = result {
-                let _ = state.error.compare_exchange(0, error.raw(), Ordering::Relaxed, Ordering::Relaxed);
+                let _ = state.error.compare_exchange(
+                    0,
+                    error.raw(),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
             }
             if state.left.fetch_sub(1, Ordering::AcqRel) == 1 {
                 state.queue.wake_all();
@@ -172,7 +196,15 @@ impl<'a, T> Builder<'a, T> {
     /// No pieces yet. Requests go to the device when [`Self::submit`] is called or they are full; call
     /// [`BlockDevice::kick`] after the last.
     pub fn new(device: &'a Arc<BlockDevice>, op: Op, finish: &'a dyn Fn(Vec<T>) -> Done) -> Self {
-        Self { device, op, finish, sector: 0, segments: Vec::new(), cargo: Vec::new(), bytes: 0 }
+        Self {
+            device,
+            op,
+            finish,
+            sector: 0,
+            segments: Vec::new(),
+            cargo: Vec::new(),
+            bytes: 0,
+        }
     }
 
     /// Adds a piece at `sector`.
@@ -200,6 +232,7 @@ impl<'a, T> Builder<'a, T> {
         let segments = core::mem::take(&mut self.segments);
         let done = (self.finish)(core::mem::take(&mut self.cargo));
         self.bytes = 0;
-        self.device.submit(Request::transfer(self.op, self.sector, segments, done));
+        self.device
+            .submit(Request::transfer(self.op, self.sector, segments, done));
     }
 }

@@ -52,10 +52,12 @@ impl Stats {
             kind.done.fetch_add(1, Ordering::Relaxed);
         }
         kind.sectors.fetch_add(sectors, Ordering::Relaxed);
-        kind.ns.fetch_add(now.saturating_sub(start), Ordering::Relaxed);
+        kind.ns
+            .fetch_add(now.saturating_sub(start), Ordering::Relaxed);
         let busy_since = self.busy_since.load(Ordering::Relaxed);
         if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.busy_ns.fetch_add(now.saturating_sub(busy_since), Ordering::Relaxed);
+            self.busy_ns
+                .fetch_add(now.saturating_sub(busy_since), Ordering::Relaxed);
         }
     }
 

@@ -3,8 +3,8 @@
 //! /dev/mem and /dev/kmem are not there: nothing in user space needs to see physical memory. /dev/kmsg is the log's
 //! ([`crate::printk`]).
 
-use keel_abi::flags::{IoctlCmd, OpenFlags};
 use keel_abi::args::UserPtr;
+use keel_abi::flags::{IoctlCmd, OpenFlags};
 use keel_abi::types::Dev;
 
 use super::CharDevice;
@@ -132,7 +132,11 @@ impl FileOps for Full {
     }
 
     fn write(&self, _file: &File, src: &mut IoSrc, _pos: u64) -> Result<usize> {
-        if src.remaining() == 0 { Ok(0) } else { Err(Errno::ENOSPC) }
+        if src.remaining() == 0 {
+            Ok(0)
+        } else {
+            Err(Errno::ENOSPC)
+        }
     }
 
     fn seek_end(&self, _file: &File) -> Result<u64> {

@@ -48,12 +48,12 @@ pub fn register_char(
     name: &'static str,
     device: Arc<dyn CharDevice>,
 ) {
-    CHAR_DEVICES.write().push(CharRange { major, minors, name, device });
-}
-
-/// Ends a registration of [`register_char`] that began at this number.
-pub fn unregister_char(major: u32, first_minor: u32) {
-    CHAR_DEVICES.write().retain(|r| !(r.major == major && r.minors.start == first_minor));
+    CHAR_DEVICES.write().push(CharRange {
+        major,
+        minors,
+        name,
+        device,
+    });
 }
 
 /// Opens a character device node: ENXIO if no driver has its number.
@@ -72,8 +72,11 @@ pub fn open_char(place: &Path, inode: &Arc<Inode>, flags: OpenFlags) -> Result<A
 
 /// Majors and names for /proc/devices, ascending.
 pub fn char_majors() -> Vec<(u32, &'static str)> {
-    let mut majors: Vec<(u32, &'static str)> =
-        CHAR_DEVICES.read().iter().map(|range| (range.major, range.name)).collect();
+    let mut majors: Vec<(u32, &'static str)> = CHAR_DEVICES
+        .read()
+        .iter()
+        .map(|range| (range.major, range.name))
+        .collect();
     majors.sort_unstable();
     majors.dedup();
     majors

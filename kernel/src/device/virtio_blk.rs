@@ -97,8 +97,9 @@ struct VirtioBlk {
 
 impl HwQueue {
     fn new(max_segments: usize) -> Result<Arc<Self>> {
-        let frames: Option<Vec<Frame>> =
-            (0..SLOTS.div_ceil(SLOTS_PER_FRAME)).map(|_| Frame::alloc(AllocFlags::ZERO)).collect();
+        let frames: Option<Vec<Frame>> = (0..SLOTS.div_ceil(SLOTS_PER_FRAME))
+            .map(|_| Frame::alloc(AllocFlags::ZERO))
+            .collect();
         Ok(Arc::new(Self {
             ring: OnceLock::new(),
             state: IrqLock::new(State {
@@ -123,10 +124,18 @@ impl HwQueue {
 
     /// Puts a request into the ring; gives it back if there is no room.
     fn start(&self, state: &mut State, request: Request) -> Option<Request> {
-        let Some(ring) = self.ring.get() else { return Some(request) };
-        let Some(slot) = state.free.pop() else { return Some(request) };
+        let Some(ring) = self.ring.get() else {
+            return Some(request);
+        };
+        let Some(slot) = state.free.pop() else {
+            return Some(request);
+        };
         let at = usize::from(slot);
-        let chain = chain(&state.frames[at / SLOTS_PER_FRAME], at % SLOTS_PER_FRAME, &request);
+        let chain = chain(
+            &state.frames[at / SLOTS_PER_FRAME],
+            at % SLOTS_PER_FRAME,
+            &request,
+        );
         if ring.submit(chain, u64::from(slot)).is_err() {
             state.free.push(slot);
             return Some(request);
@@ -191,7 +200,11 @@ fn chain(frame: &Frame, slot: usize, request: &Request) -> DmaChain {
         Op::WriteZeroes => kind::WRITE_ZEROES,
     };
     let ranged = matches!(request.op, Op::Discard | Op::WriteZeroes);
-    let sector = if ranged || request.op == Op::Flush { 0 } else { request.sector };
+    let sector = if ranged || request.op == Op::Flush {
+        0
+    } else {
+        request.sector
+    };
     header(frame, base, kind, sector);
     let own = |off: u32, len: u32, device_writes: bool| DmaSeg {
         frame: frame.clone(),
@@ -245,7 +258,10 @@ impl Driver for VirtioBlk {
 
 /// Finds the devices and registers their disks.
 pub fn init() {
-    for device in virtio::devices().iter().filter(|d| d.kind == DeviceType::Block) {
+    for device in virtio::devices()
+        .iter()
+        .filter(|d| d.kind == DeviceType::Block)
+    {
         if let Err(why) = probe(device) {
             log::error!("virtio_blk {}: {why}", device.pci.bdf());
         }
@@ -269,9 +285,15 @@ fn disk_name(mut index: u32) -> String {
 
 fn probe(device: &Arc<VirtioDevice>) -> core::result::Result<(), String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let features = device.begin(WANTED).map_err(|e| format!("cannot negotiate: {e:?}"))?;
+    let features = device
+        .begin(WANTED)
+        .map_err(|e| format!("cannot negotiate: {e:?}"))?;
     let has = |bit: u64| features & bit != 0;
-    let offered = if has(F_MQ) { device.config::<u16>(config::NUM_QUEUES).unwrap_or(1) } else { 1 };
+    let offered = if has(F_MQ) {
+        device.config::<u16>(config::NUM_QUEUES).unwrap_or(1)
+    } else {
+        1
+    };
     let wanted = usize::from(offered.max(1)).min(cpu::count());
     let limits = limits(device, features);
     let mut queues = Vec::new();
@@ -312,15 +334,25 @@ fn probe(device: &Arc<VirtioDevice>) -> core::result::Result<(), String> {
 fn limits(device: &VirtioDevice, features: u64) -> Limits {
     let has = |bit: u64| features & bit != 0;
     let get = |bit: u64, at: usize| {
-        if has(bit) { device.config::<u32>(at).unwrap_or(0) } else { 0 }
+        if has(bit) {
+            device.config::<u32>(at).unwrap_or(0)
+        } else {
+            0
+        }
     };
     let logical = match get(F_BLK_SIZE, config::BLK_SIZE) {
         size if size.is_power_of_two() && (512..=4096).contains(&size) => size,
         _ => 512,
     };
     let topology = has(F_TOPOLOGY);
-    let exponent = device.config::<u8>(config::PHYSICAL_EXP).filter(|_| topology).unwrap_or(0);
-    let min_io = device.config::<u16>(config::MIN_IO).filter(|_| topology).unwrap_or(0);
+    let exponent = device
+        .config::<u8>(config::PHYSICAL_EXP)
+        .filter(|_| topology)
+        .unwrap_or(0);
+    let min_io = device
+        .config::<u16>(config::MIN_IO)
+        .filter(|_| topology)
+        .unwrap_or(0);
     // Ring entries for header and status are needed beside the data's.
     let max_segments = match get(F_SEG_MAX, config::SEG_MAX) {
         0 => 1,
@@ -344,12 +376,23 @@ fn read_serial(queues: &[Arc<HwQueue>]) -> String {
     let Some(ring) = queues.first().and_then(|queue| queue.ring.get()) else {
         return String::new();
     };
-    let Some(frame) = Frame::alloc(AllocFlags::ZERO) else { return String::new() };
+    let Some(frame) = Frame::alloc(AllocFlags::ZERO) else {
+        return String::new();
+    };
     header(&frame, 0, kind::GET_ID, 0);
-    let seg = |off: u32, len: u32, device_writes| DmaSeg { frame: frame.clone(), off, len, device_writes };
+    let seg = |off: u32, len: u32, device_writes| DmaSeg {
+        frame: frame.clone(),
+        off,
+        len,
+        device_writes,
+    };
     // The interrupt handler would drop the answer: it is waited for without interrupts, once, at start.
     let _quiet = keel_hal::irq::disable();
-    let chain = vec![seg(0, 16, false), seg(64, 20, true), seg(STATUS_AT, 1, true)];
+    let chain = vec![
+        seg(0, 16, false),
+        seg(64, 20, true),
+        seg(STATUS_AT, 1, true),
+    ];
     if ring.submit(chain, u64::MAX).is_err() {
         return String::new();
     }
@@ -363,5 +406,8 @@ fn read_serial(queues: &[Arc<HwQueue>]) -> String {
     }
     let mut id = [0; 20];
     frame.read(64, &mut id);
-    id.iter().take_while(|byte| byte.is_ascii_graphic() || **byte == b' ').map(|b| char::from(*b)).collect()
+    id.iter()
+        .take_while(|byte| byte.is_ascii_graphic() || **byte == b' ')
+        .map(|b| char::from(*b))
+        .collect()
 }

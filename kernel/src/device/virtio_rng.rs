@@ -13,7 +13,10 @@ const INTERVAL_NS: u64 = 300 * NSEC_PER_SEC;
 
 /// Finds the devices and starts to use them.
 pub fn init() {
-    for device in virtio::devices().iter().filter(|d| d.kind == DeviceType::EntropySource) {
+    for device in virtio::devices()
+        .iter()
+        .filter(|d| d.kind == DeviceType::EntropySource)
+    {
         if let Err(error) = probe(device) {
             log::error!("virtio_rng {}: {error:?}", device.pci.bdf());
         }
@@ -51,7 +54,17 @@ fn probe(device: &Arc<VirtioDevice>) -> core::result::Result<(), VirtioError> {
 /// Asks for bytes. What is still outstanding when the ring is full will do.
 fn ask(queue: &Queue) {
     if let Some(frame) = Frame::alloc(AllocFlags::ZERO)
-        && queue.submit(vec![DmaSeg { frame, off: 0, len: BYTES, device_writes: true }], 0).is_ok()
+        && queue
+            .submit(
+                vec![DmaSeg {
+                    frame,
+                    off: 0,
+                    len: BYTES,
+                    device_writes: true,
+                }],
+                0,
+            )
+            .is_ok()
     {
         queue.kick();
     }

@@ -63,7 +63,10 @@ impl Acl {
 
     fn validate(&self) -> Result<()> {
         let count = |tag| self.entries.iter().filter(|e| e.tag == tag).count();
-        let ordered = self.entries.windows(2).all(|pair| pair[0].tag <= pair[1].tag);
+        let ordered = self
+            .entries
+            .windows(2)
+            .all(|pair| pair[0].tag <= pair[1].tag);
         let known = self.entries.iter().all(|e| {
             let tag_ok = matches!(e.tag, USER_OBJ | USER | GROUP_OBJ | GROUP | MASK | OTHER);
             let id_ok = !matches!(e.tag, USER | GROUP) || e.id != NO_ID;
@@ -72,7 +75,11 @@ impl Acl {
         let named = count(USER) + count(GROUP) > 0;
         let required = count(USER_OBJ) == 1 && count(GROUP_OBJ) == 1 && count(OTHER) == 1;
         let mask_ok = count(MASK) == 1 || (count(MASK) == 0 && !named);
-        if ordered && known && required && mask_ok { Ok(()) } else { Err(Errno::EINVAL) }
+        if ordered && known && required && mask_ok {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
     }
 
     /// The attribute's value.
@@ -81,7 +88,11 @@ impl Acl {
         for entry in &self.entries {
             raw.extend_from_slice(&entry.tag.to_le_bytes());
             raw.extend_from_slice(&entry.perm.to_le_bytes());
-            let id = if matches!(entry.tag, USER | GROUP) { entry.id } else { NO_ID };
+            let id = if matches!(entry.tag, USER | GROUP) {
+                entry.id
+            } else {
+                NO_ID
+            };
             raw.extend_from_slice(&id.to_le_bytes());
         }
         raw
@@ -93,13 +104,18 @@ impl Acl {
 
     /// Whether permission bits say as much.
     fn is_minimal(&self) -> bool {
-        self.entries.iter().all(|e| matches!(e.tag, USER_OBJ | GROUP_OBJ | OTHER))
+        self.entries
+            .iter()
+            .all(|e| matches!(e.tag, USER_OBJ | GROUP_OBJ | OTHER))
     }
 
     /// The permission bits (0 to 0777) that go with the list.
     fn mode_bits(&self) -> u32 {
         let owner = u32::from(self.perm_of(USER_OBJ).unwrap_or(0));
-        let group = self.perm_of(MASK).or_else(|| self.perm_of(GROUP_OBJ)).unwrap_or(0);
+        let group = self
+            .perm_of(MASK)
+            .or_else(|| self.perm_of(GROUP_OBJ))
+            .unwrap_or(0);
         let other = u32::from(self.perm_of(OTHER).unwrap_or(0));
         owner << 6 | u32::from(group) << 3 | other
     }
@@ -137,7 +153,11 @@ impl Acl {
             match entry.tag {
                 USER if entry.id == cred.fsuid => return grants(entry.perm & mask),
                 GROUP_OBJ | GROUP => {
-                    let gid = if entry.tag == GROUP { entry.id } else { attr.gid };
+                    let gid = if entry.tag == GROUP {
+                        entry.id
+                    } else {
+                        attr.gid
+                    };
                     if cred.in_group(gid) {
                         in_a_group = true;
                         if grants(entry.perm) {
@@ -169,7 +189,11 @@ impl Cache {
 }
 
 fn list(inode: &Arc<Inode>, name: &[u8]) -> Option<Arc<Acl>> {
-    let slot = if name == ACCESS { &inode.acls.access } else { &inode.acls.default };
+    let slot = if name == ACCESS {
+        &inode.acls.access
+    } else {
+        &inode.acls.default
+    };
     if let Some(known) = &*slot.lock() {
         return known.clone();
     }
@@ -199,16 +223,22 @@ pub fn new_mode(dir: &Arc<Inode>, mode: u32, umask: u32) -> u32 {
 
 /// Gives a new file (or directory) in `dir` the lists that the directory's default list says.
 pub fn inherit(dir: &Arc<Inode>, inode: &Arc<Inode>, is_dir: bool) -> Result<()> {
-    let Some(default) = list(dir, DEFAULT) else { return Ok(()) };
+    let Some(default) = list(dir, DEFAULT) else {
+        return Ok(());
+    };
     if inode.is_symlink() {
         return Ok(());
     }
     let (access, _) = default.for_new(inode.attr().mode);
     if !access.is_minimal() {
-        inode.ops.setxattr(inode, ACCESS, &access.to_bytes(), false, false)?;
+        inode
+            .ops
+            .setxattr(inode, ACCESS, &access.to_bytes(), false, false)?;
     }
     if is_dir {
-        inode.ops.setxattr(inode, DEFAULT, &default.to_bytes(), false, false)?;
+        inode
+            .ops
+            .setxattr(inode, DEFAULT, &default.to_bytes(), false, false)?;
     }
     inode.acls.invalidate();
     Ok(())
@@ -216,9 +246,13 @@ pub fn inherit(dir: &Arc<Inode>, inode: &Arc<Inode>, is_dir: bool) -> Result<()>
 
 /// chmod(2) of a file with an access list: the list follows the permission bits.
 pub fn mode_changed(inode: &Arc<Inode>, mode: u32) -> Result<()> {
-    let Some(acl) = list(inode, ACCESS) else { return Ok(()) };
+    let Some(acl) = list(inode, ACCESS) else {
+        return Ok(());
+    };
     let changed = acl.with_mode(mode);
-    let done = inode.ops.setxattr(inode, ACCESS, &changed.to_bytes(), false, false);
+    let done = inode
+        .ops
+        .setxattr(inode, ACCESS, &changed.to_bytes(), false, false);
     inode.acls.invalidate();
     done
 }
@@ -230,16 +264,26 @@ pub fn set(inode: &Arc<Inode>, name: &[u8], value: &[u8], drop_setgid: bool) -> 
     let acl = Acl::parse(value)?;
     if name == DEFAULT {
         if !inode.is_dir() {
-            return if acl.is_some() { Err(Errno::EACCES) } else { Ok(()) };
+            return if acl.is_some() {
+                Err(Errno::EACCES)
+            } else {
+                Ok(())
+            };
         }
         return store(inode, name, acl.as_ref());
     }
-    let Some(acl) = acl else { return store(inode, name, None) };
+    let Some(acl) = acl else {
+        return store(inode, name, None);
+    };
     let mut mode = (inode.attr().mode & 0o7000) | acl.mode_bits();
     if drop_setgid {
         mode &= !S_ISGID;
     }
-    let set = SetAttr { mode: Some(mode), ctime: Some(Time::now()), ..SetAttr::default() };
+    let set = SetAttr {
+        mode: Some(mode),
+        ctime: Some(Time::now()),
+        ..SetAttr::default()
+    };
     inode.ops.setattr(inode, &set)?;
     store(inode, name, (!acl.is_minimal()).then_some(&acl))
 }
@@ -251,7 +295,9 @@ pub fn remove(inode: &Arc<Inode>, name: &[u8]) -> Result<()> {
 
 fn store(inode: &Arc<Inode>, name: &[u8], acl: Option<&Acl>) -> Result<()> {
     let done = match acl {
-        Some(acl) => inode.ops.setxattr(inode, name, &acl.to_bytes(), false, false),
+        Some(acl) => inode
+            .ops
+            .setxattr(inode, name, &acl.to_bytes(), false, false),
         None => match inode.ops.removexattr(inode, name) {
             Err(Errno::ENODATA) => Ok(()),
             other => other,

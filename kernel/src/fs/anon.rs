@@ -10,8 +10,8 @@ use keel_abi::flags::{MountFlags, OpenFlags};
 use super::mount::Mount;
 use super::superblock::anonymous_dev;
 use super::{
-    Attr, Dentry, File, FileOps, FileSystemType, FsStats, Inode, InodeOps, Path, SuperBlock, SuperOps,
-    Time,
+    Attr, Dentry, File, FileOps, FileSystemType, FsStats, Inode, InodeOps, Path, SuperBlock,
+    SuperOps, Time,
 };
 use crate::prelude::*;
 use crate::process::Cred;
@@ -22,9 +22,18 @@ struct Pseudo {
     magic: u64,
 }
 
-static ANON_FS: Pseudo = Pseudo { name: "anon_inodefs", magic: 0x0904_1934 };
-static PIPE_FS: Pseudo = Pseudo { name: "pipefs", magic: 0x5049_5045 };
-static SOCK_FS: Pseudo = Pseudo { name: "sockfs", magic: 0x534f_434b };
+static ANON_FS: Pseudo = Pseudo {
+    name: "anon_inodefs",
+    magic: 0x0904_1934,
+};
+static PIPE_FS: Pseudo = Pseudo {
+    name: "pipefs",
+    magic: 0x5049_5045,
+};
+static SOCK_FS: Pseudo = Pseudo {
+    name: "sockfs",
+    magic: 0x534f_434b,
+};
 
 impl FileSystemType for Pseudo {
     fn name(&self) -> &'static str {
@@ -82,7 +91,16 @@ static NEXT_INO: AtomicU64 = AtomicU64::new(2);
 
 fn attr(mode: u32, uid: u32, gid: u32) -> Attr {
     let now = Time::now();
-    Attr { mode, uid, gid, nlink: 1, atime: now, mtime: now, ctime: now, ..Attr::default() }
+    Attr {
+        mode,
+        uid,
+        gid,
+        nlink: 1,
+        atime: now,
+        mtime: now,
+        ctime: now,
+        ..Attr::default()
+    }
 }
 
 fn home(slot: &'static OnceLock<Home>, kind: &'static Pseudo) -> &'static Home {
@@ -91,7 +109,10 @@ fn home(slot: &'static OnceLock<Home>, kind: &'static Pseudo) -> &'static Home {
         let sb = SuperBlock::new(anonymous_dev(), kind, None, false, Box::new(ops));
         let root = attr(u32::from(FileType::Directory.mode().0) | 0o500, 0, 0);
         sb.set_root(Inode::new(0, &sb, root, Box::new(AnonInode)));
-        Home { mount: Mount::of(&sb, kind.name.as_bytes(), MountFlags::empty()), sb }
+        Home {
+            mount: Mount::of(&sb, kind.name.as_bytes(), MountFlags::empty()),
+            sb,
+        }
     })
 }
 
@@ -106,7 +127,9 @@ pub fn mount() -> Arc<Mount> {
 
 /// The inode that anonymous files share. It has no type bits at all, as stat(2) of an eventfd shows on Linux.
 pub fn shared_inode() -> Arc<Inode> {
-    SHARED.call_once(|| Inode::new(1, &anon().sb, attr(0o600, 0, 0), Box::new(AnonInode))).clone()
+    SHARED
+        .call_once(|| Inode::new(1, &anon().sb, attr(0o600, 0, 0), Box::new(AnonInode)))
+        .clone()
 }
 
 fn new_inode(home: &Home, file_type: FileType, perm: u32) -> Arc<Inode> {
@@ -141,6 +164,9 @@ pub fn open(inode: &Arc<Inode>, ops: Arc<dyn FileOps>, flags: OpenFlags) -> Arc<
     let dentry = Dentry::disconnected(name.as_bytes(), inode.clone());
     let cred = crate::process::current_opt()
         .map_or_else(|| Arc::new(Cred::root()), |thread| thread.cred());
-    let path = Path { mount: home.mount.clone(), dentry };
+    let path = Path {
+        mount: home.mount.clone(),
+        dentry,
+    };
     File::new(path, inode.clone(), ops, flags, cred)
 }

@@ -47,7 +47,11 @@ pub fn chmod(path: &Path, inode: &Arc<Inode>, mode: u32, cred: &Cred) -> Result<
     }
     {
         let _exclusive = inode.rwsem.write();
-        let set = SetAttr { mode: Some(mode), ctime: Some(Time::now()), ..SetAttr::default() };
+        let set = SetAttr {
+            mode: Some(mode),
+            ctime: Some(Time::now()),
+            ..SetAttr::default()
+        };
         inode.ops.setattr(inode, &set)?;
         acl::mode_changed(inode, mode)?;
     }
@@ -73,7 +77,12 @@ pub fn chown(
         cred.require(Cap::CHOWN)?;
     }
     let _exclusive = inode.rwsem.write();
-    let mut set = SetAttr { uid, gid, ctime: Some(Time::now()), ..SetAttr::default() };
+    let mut set = SetAttr {
+        uid,
+        gid,
+        ctime: Some(Time::now()),
+        ..SetAttr::default()
+    };
     if !inode.is_dir() {
         let mut mode = attr.mode & !S_ISUID;
         if attr.mode & S_IXGRP != 0 || !in_group_or_capable(attr.gid, cred) {
@@ -103,7 +112,13 @@ pub fn remove_privileges(inode: &Arc<Inode>, cred: &Cred) -> Result<()> {
         return Ok(());
     }
     match permission::mode_without_setid(&attr, cred) {
-        Some(mode) => inode.ops.setattr(inode, &SetAttr { mode: Some(mode), ..SetAttr::default() }),
+        Some(mode) => inode.ops.setattr(
+            inode,
+            &SetAttr {
+                mode: Some(mode),
+                ..SetAttr::default()
+            },
+        ),
         None => Ok(()),
     }
 }
@@ -167,7 +182,9 @@ fn check_length(inode: &Inode, size: u64) -> Result<()> {
     if size > inode.sb.max_bytes {
         return Err(Errno::EFBIG);
     }
-    let Some(thread) = crate::process::current_opt() else { return Ok(()) };
+    let Some(thread) = crate::process::current_opt() else {
+        return Ok(());
+    };
     if size > inode.size() && size > thread.process.rlimits.soft(Resource::Fsize) {
         signal::send_thread(&thread, SigInfo::kernel(sig::XFSZ));
         return Err(Errno::EFBIG);
@@ -220,7 +237,10 @@ pub fn fallocate(file: &File, mode: FallocateMode, off: u64, len: u64) -> Result
         keel_abi::args::FileType::Directory => return Err(Errno::EISDIR),
         _ => return Err(Errno::ENODEV),
     }
-    let end = off.checked_add(len).filter(|end| *end <= i64::MAX as u64).ok_or(Errno::EFBIG)?;
+    let end = off
+        .checked_add(len)
+        .filter(|end| *end <= i64::MAX as u64)
+        .ok_or(Errno::EFBIG)?;
     let _exclusive = inode.rwsem.write();
     if !mode.intersects(FallocateMode::KEEP_SIZE) {
         check_length(inode, end)?;

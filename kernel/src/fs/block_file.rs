@@ -10,7 +10,8 @@ use keel_abi::flags::{IoctlCmd, OpenFlags};
 use super::page_cache::{self, Backing, Fill, Page};
 use super::superblock::anonymous_dev;
 use super::{
-    Attr, File, FileOps, FileSystemType, FsStats, Inode, InodeOps, IoDst, IoSrc, SuperBlock, SuperOps, Time,
+    Attr, File, FileOps, FileSystemType, FsStats, Inode, InodeOps, IoDst, IoSrc, SuperBlock,
+    SuperOps, Time,
 };
 use crate::block::{self, Batch, BlockDevice, Builder, Done, Op, SECTOR_SHIFT, Segment};
 use crate::mm::VmObject;
@@ -37,7 +38,12 @@ struct BdevSuper;
 
 impl SuperOps for BdevSuper {
     fn statfs(&self) -> Result<FsStats> {
-        Ok(FsStats { magic: BDEVFS_MAGIC, block_size: PAGE_SIZE as u64, name_max: 255, ..FsStats::default() })
+        Ok(FsStats {
+            magic: BDEVFS_MAGIC,
+            block_size: PAGE_SIZE as u64,
+            name_max: 255,
+            ..FsStats::default()
+        })
     }
 
     fn sync(&self) -> Result<()> {
@@ -69,7 +75,9 @@ pub fn device_inode(device: &Arc<BlockDevice>) -> Arc<Inode> {
         ..Attr::default()
     };
     // The device holds its inode.
-    let ops = DeviceInode { device: Arc::downgrade(device) };
+    let ops = DeviceInode {
+        device: Arc::downgrade(device),
+    };
     Inode::new(device.dev.encode(), superblock(), attr, Box::new(ops))
 }
 
@@ -89,12 +97,17 @@ impl InodeOps for DeviceInode {
 
 /// Bytes of a page that lie on the device.
 fn inside(device: &BlockDevice, page: &Page) -> usize {
-    device.bytes().saturating_sub(page.offset()).min(PAGE_SIZE as u64) as usize
+    device
+        .bytes()
+        .saturating_sub(page.offset())
+        .min(PAGE_SIZE as u64) as usize
 }
 
 impl Backing for DeviceInode {
     fn read_pages(&self, _inode: &Inode, fills: Vec<Fill>) {
-        let Some(device) = self.device.upgrade() else { return };
+        let Some(device) = self.device.upgrade() else {
+            return;
+        };
         let finish = |fills: Vec<Fill>| -> Done {
             Box::new(move |result| {
                 for fill in fills {
@@ -112,7 +125,15 @@ impl Backing for DeviceInode {
                 continue;
             }
             let sector = fill.page().offset() >> SECTOR_SHIFT;
-            requests.add(sector, Segment { frame, off: 0, len: len as u32 }, fill);
+            requests.add(
+                sector,
+                Segment {
+                    frame,
+                    off: 0,
+                    len: len as u32,
+                },
+                fill,
+            );
         }
         requests.submit();
         device.kick();
@@ -126,7 +147,11 @@ impl Backing for DeviceInode {
         for page in pages {
             let len = inside(&device, page) as u32;
             if len > 0 {
-                let segment = Segment { frame: page.frame().clone(), off: 0, len };
+                let segment = Segment {
+                    frame: page.frame().clone(),
+                    off: 0,
+                    len,
+                };
                 requests.add(page.offset() >> SECTOR_SHIFT, segment, ());
             }
         }
@@ -232,7 +257,10 @@ impl FileOps for BlockFile {
     }
 }
 
-fn put<T: zerocopy::IntoBytes + zerocopy::Immutable + zerocopy::FromBytes>(arg: u64, value: T) -> Result<usize>
+fn put<T: zerocopy::IntoBytes + zerocopy::Immutable + zerocopy::FromBytes>(
+    arg: u64,
+    value: T,
+) -> Result<usize>
 where
     UserPtr<T>: UserAccess<T>,
 {
@@ -336,7 +364,9 @@ fn erase(
     }
     let inode = device.inode();
     let _writer = inode.rwsem.write();
-    page_cache::punch(inode, start, end, || how(device, start >> SECTOR_SHIFT, len >> SECTOR_SHIFT))?;
+    page_cache::punch(inode, start, end, || {
+        how(device, start >> SECTOR_SHIFT, len >> SECTOR_SHIFT)
+    })?;
     Ok(0)
 }
 

@@ -28,7 +28,10 @@ impl Parent {
     }
 
     fn child_path(&self, dentry: Arc<Dentry>) -> Path {
-        Path { mount: self.dir.mount.clone(), dentry }
+        Path {
+            mount: self.dir.mount.clone(),
+            dentry,
+        }
     }
 }
 
@@ -167,7 +170,11 @@ pub fn unlink(parent: &Parent, cred: &Cred) -> Result<()> {
         let dentry = child_locked(&parent.dir.dentry, &dir, &parent.name)?;
         let inode = dentry.inode().ok_or(Errno::ENOENT)?;
         if parent.must_be_dir {
-            return Err(if inode.is_dir() { Errno::EISDIR } else { Errno::ENOTDIR });
+            return Err(if inode.is_dir() {
+                Errno::EISDIR
+            } else {
+                Errno::ENOTDIR
+            });
         }
         permission::check_delete(&parent.dir, &dir, &inode, cred)?;
         if inode.is_dir() {
@@ -237,12 +244,23 @@ pub fn rename(old: &Parent, new: &Parent, flags: RenameFlags, cred: &Cred) -> Re
     let (first, second) = lock_order(&old.dir.dentry, &new.dir.dentry, &old_dir, &new_dir);
     let _first = first.rwsem.write();
     let _second = (!same_dir).then(|| second.rwsem.write());
-    let from = Side { dentry: child_locked(&old.dir.dentry, &old_dir, &old.name)?, dir: old_dir, parent: old };
-    let to = Side { dentry: child_locked(&new.dir.dentry, &new_dir, &new.name)?, dir: new_dir, parent: new };
+    let from = Side {
+        dentry: child_locked(&old.dir.dentry, &old_dir, &old.name)?,
+        dir: old_dir,
+        parent: old,
+    };
+    let to = Side {
+        dentry: child_locked(&new.dir.dentry, &new_dir, &new.name)?,
+        dir: new_dir,
+        parent: new,
+    };
     let moved = from.dentry.inode().ok_or(Errno::ENOENT)?;
     let target = to.dentry.inode();
     check_names(&from, &to, &moved, target.as_ref(), flags)?;
-    if target.as_ref().is_some_and(|target| Arc::ptr_eq(target, &moved)) {
+    if target
+        .as_ref()
+        .is_some_and(|target| Arc::ptr_eq(target, &moved))
+    {
         return Ok(());
     }
     check_rename(&from, &to, &moved, target.as_ref(), flags, cred)?;
@@ -253,7 +271,15 @@ pub fn rename(old: &Parent, new: &Parent, flags: RenameFlags, cred: &Cred) -> Re
         _ => None,
     };
     let ops = &from.dir.ops;
-    ops.rename(&from.dir, &old.name, &moved, &to.dir, &new.name, target.as_ref(), flags)?;
+    ops.rename(
+        &from.dir,
+        &old.name,
+        &moved,
+        &to.dir,
+        &new.name,
+        target.as_ref(),
+        flags,
+    )?;
     finish_rename(&from, &to, target.is_some(), flags);
     Ok(())
 }
@@ -265,7 +291,11 @@ fn check_rename_flags(flags: RenameFlags, cred: &Cred) -> Result<()> {
     {
         return Err(Errno::EINVAL);
     }
-    if flags.contains(RenameFlags::WHITEOUT) { cred.require(Cap::MKNOD) } else { Ok(()) }
+    if flags.contains(RenameFlags::WHITEOUT) {
+        cred.require(Cap::MKNOD)
+    } else {
+        Ok(())
+    }
 }
 
 /// Ancestors are locked before what is below them.
@@ -302,16 +332,18 @@ fn check_names(
             return Err(Errno::ENOTDIR);
         }
     }
-    if !moved.is_dir()
-        && (from.parent.must_be_dir || (!exchange && to.parent.must_be_dir))
-    {
+    if !moved.is_dir() && (from.parent.must_be_dir || (!exchange && to.parent.must_be_dir)) {
         return Err(Errno::ENOTDIR);
     }
     if to.parent.dir.dentry.is_below(&from.dentry) {
         return Err(Errno::EINVAL);
     }
     if from.parent.dir.dentry.is_below(&to.dentry) {
-        return Err(if exchange { Errno::EINVAL } else { Errno::ENOTEMPTY });
+        return Err(if exchange {
+            Errno::EINVAL
+        } else {
+            Errno::ENOTEMPTY
+        });
     }
     Ok(())
 }

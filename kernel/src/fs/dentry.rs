@@ -123,7 +123,10 @@ impl Dentry {
         let Some(parent) = self.parent() else { return };
         let mut children = parent.children.write();
         let name = self.name();
-        if children.get(&name).is_some_and(|cached| Arc::ptr_eq(cached, self)) {
+        if children
+            .get(&name)
+            .is_some_and(|cached| Arc::ptr_eq(cached, self))
+        {
             let gone = children.remove(&name);
             drop(children);
             drop(gone);
@@ -143,7 +146,9 @@ impl Dentry {
 
     /// Exchanges the places of two dentries (RENAME_EXCHANGE).
     pub fn exchange(self: &Arc<Self>, other: &Arc<Dentry>) {
-        let (Some(here), Some(there)) = (self.parent(), other.parent()) else { return };
+        let (Some(here), Some(there)) = (self.parent(), other.parent()) else {
+            return;
+        };
         let (my_name, other_name) = (self.name(), other.name());
         self.forget();
         other.forget();

@@ -27,7 +27,8 @@ impl FileSystemType for Devtmpfs {
         if MOUNTED.swap(true, Ordering::AcqRel) {
             sb.ops.remount(false, data)?;
         } else if let Some(mode) = options.mode {
-            sb.root().update_attr(|attr| attr.mode = (attr.mode & !0o7777) | mode);
+            sb.root()
+                .update_attr(|attr| attr.mode = (attr.mode & !0o7777) | mode);
         }
         Ok(sb.clone())
     }
@@ -35,7 +36,10 @@ impl FileSystemType for Devtmpfs {
 
 fn superblock() -> &'static Arc<SuperBlock> {
     SUPER.call_once(|| {
-        let options = Options { mode: Some(0o755), ..Options::default() };
+        let options = Options {
+            mode: Some(0o755),
+            ..Options::default()
+        };
         tmpfs::new(&Devtmpfs, Some(b"devtmpfs"), &options)
             .unwrap_or_else(|error| panic!("cannot make devtmpfs: {error:?}"))
     })
@@ -87,7 +91,10 @@ pub fn remove_node(name: &str) {
     // Programs may have removed it before.
     let _ = at_parent(name, false, |dir, dentry, last| {
         let inode = dir.ops.lookup(dir, last)?;
-        if !matches!(inode.file_type, FileType::CharDevice | FileType::BlockDevice) {
+        if !matches!(
+            inode.file_type,
+            FileType::CharDevice | FileType::BlockDevice
+        ) {
             return Ok(());
         }
         dir.ops.unlink(dir, last, &inode)?;

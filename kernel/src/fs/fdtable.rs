@@ -40,12 +40,18 @@ impl Table {
         let start = from.max(self.lowest_free);
         let found = (start..self.entries.len()).find(|at| self.entries[*at].is_none());
         let at = found.unwrap_or(self.entries.len().max(start));
-        if at < limit { Ok(at) } else { Err(Errno::EMFILE) }
+        if at < limit {
+            Ok(at)
+        } else {
+            Err(Errno::EMFILE)
+        }
     }
 
     fn set(&mut self, at: usize, entry: Entry) -> Result<Option<Entry>> {
         if at >= self.entries.len() {
-            self.entries.try_reserve(at + 1 - self.entries.len()).map_err(|_| Errno::ENOMEM)?;
+            self.entries
+                .try_reserve(at + 1 - self.entries.len())
+                .map_err(|_| Errno::ENOMEM)?;
             self.entries.resize_with(at + 1, || None);
         }
         if at == self.lowest_free {
@@ -71,17 +77,29 @@ fn limit() -> usize {
 impl FdTable {
     /// A table without descriptors.
     pub fn empty() -> Arc<Self> {
-        Arc::new(Self { table: SpinLock::new(Table::default()) })
+        Arc::new(Self {
+            table: SpinLock::new(Table::default()),
+        })
     }
 
     /// What a descriptor means, O_PATH ones excepted: EBADF.
     pub fn get(&self, fd: Fd) -> Result<Arc<File>> {
-        self.get_any(fd).and_then(|file| if file.is_path() { Err(Errno::EBADF) } else { Ok(file) })
+        self.get_any(fd).and_then(|file| {
+            if file.is_path() {
+                Err(Errno::EBADF)
+            } else {
+                Ok(file)
+            }
+        })
     }
 
     /// What a descriptor means: EBADF.
     pub fn get_any(&self, fd: Fd) -> Result<Arc<File>> {
-        self.table.lock().slot(fd).map(|entry| entry.file.clone()).ok_or(Errno::EBADF)
+        self.table
+            .lock()
+            .slot(fd)
+            .map(|entry| entry.file.clone())
+            .ok_or(Errno::EBADF)
     }
 
     /// Gives a file the lowest free descriptor: EMFILE.
@@ -124,12 +142,20 @@ impl FdTable {
 
     fn closed(&self, file: &Arc<File>) -> Result<()> {
         super::locks::descriptor_closed(self, file);
-        if file.is_path() { Ok(()) } else { file.ops.flush(file) }
+        if file.is_path() {
+            Ok(())
+        } else {
+            file.ops.flush(file)
+        }
     }
 
     /// FD_CLOEXEC of a descriptor: EBADF.
     pub fn cloexec(&self, fd: Fd) -> Result<bool> {
-        self.table.lock().slot(fd).map(|entry| entry.cloexec).ok_or(Errno::EBADF)
+        self.table
+            .lock()
+            .slot(fd)
+            .map(|entry| entry.cloexec)
+            .ok_or(Errno::EBADF)
     }
 
     /// Sets FD_CLOEXEC: EBADF.
@@ -137,17 +163,6 @@ impl FdTable {
         let mut table = self.table.lock();
         table.slot_mut(fd).ok_or(Errno::EBADF)?.cloexec = cloexec;
         Ok(())
-    }
-
-    /// Descriptors and their files, ascending.
-    pub fn list(&self) -> Vec<(Fd, Arc<File>, bool)> {
-        let table = self.table.lock();
-        let entries = table.entries.iter().enumerate();
-        entries
-            .filter_map(|(at, entry)| {
-                entry.as_ref().map(|e| (Fd(at as i32), e.file.clone(), e.cloexec))
-            })
-            .collect()
     }
 
     /// The lowest descriptor in use from `from` on.
@@ -170,12 +185,22 @@ impl FdTable {
     pub fn clone_table(&self) -> Result<Arc<Self>> {
         let table = self.table.lock();
         let mut entries = Vec::new();
-        entries.try_reserve_exact(table.entries.len()).map_err(|_| Errno::ENOMEM)?;
+        entries
+            .try_reserve_exact(table.entries.len())
+            .map_err(|_| Errno::ENOMEM)?;
         entries.extend(table.entries.iter().map(|entry| {
-            entry.as_ref().map(|e| Entry { file: e.file.clone(), cloexec: e.cloexec })
+            entry.as_ref().map(|e| Entry {
+                file: e.file.clone(),
+                cloexec: e.cloexec,
+            })
         }));
         let lowest_free = table.lowest_free;
-        Ok(Arc::new(Self { table: SpinLock::new(Table { entries, lowest_free }) }))
+        Ok(Arc::new(Self {
+            table: SpinLock::new(Table {
+                entries,
+                lowest_free,
+            }),
+        }))
     }
 
     /// Closes what has FD_CLOEXEC (exec).

@@ -131,8 +131,11 @@ pub struct FileOwner {
 }
 
 /// Flags that are not kept after open(2).
-const OPEN_ONLY: OpenFlags =
-    OpenFlags::CREAT.union(OpenFlags::EXCL).union(OpenFlags::NOCTTY).union(OpenFlags::TRUNC).union(OpenFlags::CLOEXEC);
+const OPEN_ONLY: OpenFlags = OpenFlags::CREAT
+    .union(OpenFlags::EXCL)
+    .union(OpenFlags::NOCTTY)
+    .union(OpenFlags::TRUNC)
+    .union(OpenFlags::CLOEXEC);
 
 /// Open file descriptions in the system (`fs.file-nr`).
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -144,7 +147,13 @@ pub fn file_count() -> usize {
 
 impl File {
     /// A description of what is at `path`.
-    pub fn new(path: Path, inode: Arc<Inode>, ops: Arc<dyn FileOps>, flags: OpenFlags, cred: Arc<Cred>) -> Arc<Self> {
+    pub fn new(
+        path: Path,
+        inode: Arc<Inode>,
+        ops: Arc<dyn FileOps>,
+        flags: OpenFlags,
+        cred: Arc<Cred>,
+    ) -> Arc<Self> {
         if !flags.contains(OpenFlags::PATH) {
             inode.opens.fetch_add(1, Ordering::AcqRel);
         }
@@ -201,7 +210,9 @@ impl File {
     pub fn deny_write(&self) -> Result<()> {
         let count = &self.inode.write_count;
         count
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n <= 0).then(|| n - 1))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n <= 0).then(|| n - 1)
+            })
             .map_err(|_| Errno::ETXTBSY)?;
         self.denies_write.store(true, Ordering::Relaxed);
         Ok(())
@@ -280,7 +291,11 @@ impl File {
             return Err(Errno::EBADF);
         }
         if !self.ops.seekable() {
-            return if pos.is_some() { Err(Errno::ESPIPE) } else { self.ops.write(self, src, 0) };
+            return if pos.is_some() {
+                Err(Errno::ESPIPE)
+            } else {
+                self.ops.write(self, src, 0)
+            };
         }
         let n = match pos {
             Some(mut at) => self.write_at(src, &mut at, append)?,
@@ -329,7 +344,10 @@ impl File {
     /// posix_fadvise(2): how `len` bytes from `off` on will be used.
     pub fn advise(&self, off: u64, len: u64, advice: Fadvise) {
         let has_pages = self.inode.ops.backing().is_some();
-        let (first, end) = (off >> PAGE_SHIFT, off.saturating_add(len).min(self.inode.size()));
+        let (first, end) = (
+            off >> PAGE_SHIFT,
+            off.saturating_add(len).min(self.inode.size()),
+        );
         match advice {
             Fadvise::POSIX_FADV_NORMAL => self.readahead.lock().set_scale(1),
             Fadvise::POSIX_FADV_SEQUENTIAL => self.readahead.lock().set_scale(2),
@@ -340,7 +358,10 @@ impl File {
             }
             Fadvise::POSIX_FADV_DONTNEED if has_pages => {
                 // Only whole pages: a page that is used in part may be needed still.
-                let (first, last) = (off.div_ceil(PAGE_SIZE as u64), off.saturating_add(len) >> PAGE_SHIFT);
+                let (first, last) = (
+                    off.div_ceil(PAGE_SIZE as u64),
+                    off.saturating_add(len) >> PAGE_SHIFT,
+                );
                 super::page_cache::invalidate(&self.inode, first, last);
             }
             _ => {}
@@ -349,8 +370,9 @@ impl File {
 
     /// Cuts a write at RLIMIT_FSIZE and at the file system's largest file: EFBIG (and SIGXFSZ) beyond.
     fn check_size_limit(&self, src: &mut IoSrc, pos: u64) -> Result<()> {
-        let limit = crate::process::current_opt()
-            .map_or(u64::MAX, |thread| thread.process.rlimits.soft(Resource::Fsize));
+        let limit = crate::process::current_opt().map_or(u64::MAX, |thread| {
+            thread.process.rlimits.soft(Resource::Fsize)
+        });
         if src.remaining() == 0 {
             return Ok(());
         }
@@ -385,7 +407,12 @@ impl File {
             SEEK_END => (self.ops.seek_end(self)? as i64).checked_add(offset),
             SEEK_DATA | SEEK_HOLE => {
                 let off = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-                Some(self.inode.ops.seek_hole_data(&self.inode, off, whence == SEEK_DATA)? as i64)
+                Some(
+                    self.inode
+                        .ops
+                        .seek_hole_data(&self.inode, off, whence == SEEK_DATA)?
+                        as i64,
+                )
             }
             _ => return Err(Errno::EINVAL),
         };

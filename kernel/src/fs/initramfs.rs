@@ -32,12 +32,19 @@ pub fn unpack(root: &Path, image: &[u8]) -> Result<usize> {
             [0x28, 0xb5, 0x2f, 0xfd, ..] => unzstd(rest, &mut unpacker)?,
             [b'0', b'7', b'0', b'7', ..] => unpacker.feed_archive(rest)?,
             _ => {
-                log::error!("initramfs: unknown format, {} bytes are left over", rest.len());
+                log::error!(
+                    "initramfs: unknown format, {} bytes are left over",
+                    rest.len()
+                );
                 break;
             }
         };
     }
-    if unpacker.entries == 0 { Err(Errno::EINVAL) } else { Ok(unpacker.entries) }
+    if unpacker.entries == 0 {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(unpacker.entries)
+    }
 }
 
 /// What follows a gzip member's header (RFC 1952).
@@ -117,7 +124,12 @@ enum Stage {
     /// The name (and padding) of an entry.
     Name(Entry),
     /// Contents of a file.
-    Data { file: Option<Arc<File>>, at: u64, left: u64, pad: usize },
+    Data {
+        file: Option<Arc<File>>,
+        at: u64,
+        left: u64,
+        pad: usize,
+    },
     /// The target of a symbolic link.
     Link(Entry),
     /// Padding.
@@ -266,15 +278,28 @@ impl<'a> Unpacker<'a> {
                     self.stage = Stage::Link(entry);
                 }
             }
-            Stage::Data { file, at, left, pad } => {
+            Stage::Data {
+                file,
+                at,
+                left,
+                pad,
+            } => {
                 let n = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 if let Some(file) = &file {
                     write_all(file, &rest[..n], at)?;
                 }
                 rest = &rest[n..];
                 let (at, left) = (at + n as u64, left - n as u64);
-                self.stage =
-                    if left > 0 { Stage::Data { file, at, left, pad } } else { Stage::Skip(pad) };
+                self.stage = if left > 0 {
+                    Stage::Data {
+                        file,
+                        at,
+                        left,
+                        pad,
+                    }
+                } else {
+                    Stage::Skip(pad)
+                };
             }
             Stage::Skip(count) => {
                 let n = count.min(rest.len());
@@ -312,7 +337,12 @@ impl<'a> Unpacker<'a> {
         };
         match entry.size {
             0 => Stage::Skip(pad),
-            size => Stage::Data { file, at: 0, left: u64::from(size), pad },
+            size => Stage::Data {
+                file,
+                at: 0,
+                left: u64::from(size),
+                pad,
+            },
         }
     }
 
@@ -384,8 +414,14 @@ impl<'a> Unpacker<'a> {
 
     fn own(&self, place: &Path, entry: &Entry) -> Result<()> {
         let inode = place.inode()?;
-        let time = Time { sec: i64::from(entry.mtime), nsec: 0 };
-        let owner = Owner { uid: entry.uid, gid: entry.gid };
+        let time = Time {
+            sec: i64::from(entry.mtime),
+            nsec: 0,
+        };
+        let owner = Owner {
+            uid: entry.uid,
+            gid: entry.gid,
+        };
         let set = SetAttr {
             mode: (!inode.is_symlink()).then_some(entry.mode & 0o7777),
             uid: Some(owner.uid),
@@ -411,8 +447,14 @@ impl<'a> Unpacker<'a> {
 }
 
 fn set_mtime(path: &Path, mtime: u32) {
-    let time = Time { sec: i64::from(mtime), nsec: 0 };
-    let set = SetAttr { mtime: Some(time), ..SetAttr::default() };
+    let time = Time {
+        sec: i64::from(mtime),
+        nsec: 0,
+    };
+    let set = SetAttr {
+        mtime: Some(time),
+        ..SetAttr::default()
+    };
     if let Ok(inode) = path.inode() {
         let _ = inode.ops.setattr(&inode, &set);
     }

@@ -9,9 +9,19 @@ use crate::prelude::*;
 pub const MAX_RW_COUNT: usize = 0x7fff_f000;
 
 enum Place<'a, K> {
-    One { addr: usize, len: usize },
-    Many { list: Vec<(usize, usize)>, at: usize },
-    Kernel { bytes: K, at: usize, _life: core::marker::PhantomData<&'a ()> },
+    One {
+        addr: usize,
+        len: usize,
+    },
+    Many {
+        list: Vec<(usize, usize)>,
+        at: usize,
+    },
+    Kernel {
+        bytes: K,
+        at: usize,
+        _life: core::marker::PhantomData<&'a ()>,
+    },
 }
 
 /// The next piece of user memory.
@@ -48,7 +58,7 @@ fn pieces(iov: &[Iovec]) -> Result<Vec<(usize, usize)>> {
     let mut list = Vec::new();
     list.try_reserve(iov.len()).map_err(|_| Errno::ENOMEM)?;
     for piece in iov {
-        let len = piece.iov_len as usize;
+        let len = piece.iov_len;
         if len > isize::MAX as usize {
             return Err(Errno::EINVAL);
         }
@@ -72,31 +82,42 @@ impl<'a> IoDst<'a> {
     /// User memory in one piece.
     pub fn from_user(addr: usize, len: usize) -> Self {
         let len = len.min(MAX_RW_COUNT);
-        Self { place: Place::One { addr, len }, remaining: len, done: 0 }
+        Self {
+            place: Place::One { addr, len },
+            remaining: len,
+            done: 0,
+        }
     }
 
     /// User memory in pieces: EINVAL, ENOMEM.
     pub fn from_iovecs(iov: &[Iovec]) -> Result<Self> {
         let list = pieces(iov)?;
         let remaining = list.iter().map(|(_, len)| len).sum();
-        Ok(Self { place: Place::Many { list, at: 0 }, remaining, done: 0 })
+        Ok(Self {
+            place: Place::Many { list, at: 0 },
+            remaining,
+            done: 0,
+        })
     }
 
     /// Kernel memory.
     pub fn from_kernel(bytes: &'a mut [u8]) -> Self {
         let remaining = bytes.len();
-        let place = Place::Kernel { bytes, at: 0, _life: core::marker::PhantomData };
-        Self { place, remaining, done: 0 }
+        let place = Place::Kernel {
+            bytes,
+            at: 0,
+            _life: core::marker::PhantomData,
+        };
+        Self {
+            place,
+            remaining,
+            done: 0,
+        }
     }
 
     /// Bytes that still fit.
     pub fn remaining(&self) -> usize {
         self.remaining
-    }
-
-    /// Bytes put so far.
-    pub fn done(&self) -> usize {
-        self.done
     }
 
     /// Lets no more than `len` further bytes in; gives how many were cut off.
@@ -108,22 +129,32 @@ impl<'a> IoDst<'a> {
 
     /// Copies as much of `bytes` as fits; how many. EFAULT only when nothing could be copied.
     pub fn put(&mut self, bytes: &[u8]) -> Result<usize> {
-        self.fill(bytes.len(), &mut |addr, at, n| user::write_partial(addr, &bytes[at..at + n]), &mut |to, at| {
-            let n = to.len();
-            to.copy_from_slice(&bytes[at..at + n]);
-        })
+        self.fill(
+            bytes.len(),
+            &mut |addr, at, n| user::write_partial(addr, &bytes[at..at + n]),
+            &mut |to, at| {
+                let n = to.len();
+                to.copy_from_slice(&bytes[at..at + n]);
+            },
+        )
     }
 
     /// Copies `len` bytes from `off` in a frame, as far as they fit.
     pub fn put_frame(&mut self, frame: &Frame, off: usize, len: usize) -> Result<usize> {
-        self.fill(len, &mut |addr, at, n| frame.copy_to_user(off + at, addr, n), &mut |to, at| {
-            frame.read(off + at, to);
-        })
+        self.fill(
+            len,
+            &mut |addr, at, n| frame.copy_to_user(off + at, addr, n),
+            &mut |to, at| {
+                frame.read(off + at, to);
+            },
+        )
     }
 
     /// Puts zeroes.
     pub fn put_zeros(&mut self, len: usize) -> Result<usize> {
-        self.fill(len, &mut |addr, _, n| user::zero(addr, n), &mut |to, _| to.fill(0))
+        self.fill(len, &mut |addr, _, n| user::zero(addr, n), &mut |to, _| {
+            to.fill(0)
+        })
     }
 
     /// Moves up to `len` bytes: `to_user(address, offset, count)` gives how many it could.
@@ -143,7 +174,9 @@ impl<'a> IoDst<'a> {
                     n
                 }
                 place => {
-                    let Some((addr, room)) = front(place) else { break };
+                    let Some((addr, room)) = front(place) else {
+                        break;
+                    };
                     let n = room.min(len - moved);
                     let copied = to_user(addr, moved, n);
                     if copied < n {
@@ -179,31 +212,42 @@ impl<'a> IoSrc<'a> {
     /// User memory in one piece.
     pub fn from_user(addr: usize, len: usize) -> Self {
         let len = len.min(MAX_RW_COUNT);
-        Self { place: Place::One { addr, len }, remaining: len, done: 0 }
+        Self {
+            place: Place::One { addr, len },
+            remaining: len,
+            done: 0,
+        }
     }
 
     /// User memory in pieces: EINVAL, ENOMEM.
     pub fn from_iovecs(iov: &[Iovec]) -> Result<Self> {
         let list = pieces(iov)?;
         let remaining = list.iter().map(|(_, len)| len).sum();
-        Ok(Self { place: Place::Many { list, at: 0 }, remaining, done: 0 })
+        Ok(Self {
+            place: Place::Many { list, at: 0 },
+            remaining,
+            done: 0,
+        })
     }
 
     /// Kernel memory.
     pub fn from_kernel(bytes: &'a [u8]) -> Self {
         let remaining = bytes.len();
-        let place = Place::Kernel { bytes, at: 0, _life: core::marker::PhantomData };
-        Self { place, remaining, done: 0 }
+        let place = Place::Kernel {
+            bytes,
+            at: 0,
+            _life: core::marker::PhantomData,
+        };
+        Self {
+            place,
+            remaining,
+            done: 0,
+        }
     }
 
     /// Bytes left.
     pub fn remaining(&self) -> usize {
         self.remaining
-    }
-
-    /// Bytes taken so far.
-    pub fn done(&self) -> usize {
-        self.done
     }
 
     /// Gives no more than `len` further bytes; how many were cut off.
@@ -232,7 +276,11 @@ impl<'a> IoSrc<'a> {
             let end = addr.saturating_add(piece);
             while at < end {
                 if user::read(at, &mut [0]).is_err() {
-                    return if index == 0 && at == *addr { Err(Errno::EFAULT) } else { Ok(()) };
+                    return if index == 0 && at == *addr {
+                        Err(Errno::EFAULT)
+                    } else {
+                        Ok(())
+                    };
                 }
                 at = (at | (PAGE_SIZE - 1)).saturating_add(1);
             }
@@ -280,7 +328,9 @@ impl<'a> IoSrc<'a> {
                     n
                 }
                 place => {
-                    let Some((addr, room)) = front(place) else { break };
+                    let Some((addr, room)) = front(place) else {
+                        break;
+                    };
                     let n = room.min(len - moved);
                     let copied = from_user(addr, moved, n);
                     if copied < n {

@@ -155,7 +155,11 @@ impl LockTable {
 
     fn try_whole(&self, file: usize, exclusive: bool) -> bool {
         let mut state = self.state.lock();
-        if state.wholes.iter().any(|w| w.file == file && w.exclusive == exclusive) {
+        if state
+            .wholes
+            .iter()
+            .any(|w| w.file == file && w.exclusive == exclusive)
+        {
             return true;
         }
         // A conversion gives the old lock up first, even if the new one cannot be had (flock(2)).
@@ -164,7 +168,11 @@ impl LockTable {
         let released = state.wholes.len() < before;
         let free = !state.wholes.iter().any(|w| exclusive || w.exclusive);
         if free {
-            state.wholes.push(Whole { file, exclusive, pid: my_pid() });
+            state.wholes.push(Whole {
+                file,
+                exclusive,
+                pid: my_pid(),
+            });
         }
         drop(state);
         if released {
@@ -193,10 +201,16 @@ impl State {
                 return true;
             }
             if r.start < start {
-                rest.push(Record { end: start - 1, ..*r });
+                rest.push(Record {
+                    end: start - 1,
+                    ..*r
+                });
             }
             if r.end > end {
-                rest.push(Record { start: end + 1, ..*r });
+                rest.push(Record {
+                    start: end + 1,
+                    ..*r
+                });
             }
             false
         });
@@ -235,7 +249,11 @@ fn range_of(file: &File, flock: &Flock) -> Result<(i64, i64)> {
         len if len > 0 => (at, at.checked_add(len - 1).ok_or(Errno::EOVERFLOW)?),
         len => (at.checked_add(len).ok_or(Errno::EINVAL)?, at - 1),
     };
-    if at < 0 || start < 0 { Err(Errno::EINVAL) } else { Ok((start, end)) }
+    if at < 0 || start < 0 {
+        Err(Errno::EINVAL)
+    } else {
+        Ok((start, end))
+    }
 }
 
 fn owner_of(table: &Arc<FdTable>, file: &File, description: bool) -> Owner {
@@ -253,7 +271,13 @@ fn record(table: &Arc<FdTable>, file: &File, flock: &Flock, description: bool) -
     let (start, end) = range_of(file, flock)?;
     let pid = if description { -1 } else { my_pid() };
     let write = flock.l_type == LockType::F_WRLCK.0;
-    Ok(Record { owner: owner_of(table, file, description), write, start, end, pid })
+    Ok(Record {
+        owner: owner_of(table, file, description),
+        write,
+        start,
+        end,
+        pid,
+    })
 }
 
 /// F_GETLK and F_OFD_GETLK: the first lock in the way of `flock`, or F_UNLCK.
@@ -263,7 +287,10 @@ pub fn get_record(
     flock: &Flock,
     description: bool,
 ) -> Result<Flock> {
-    if !matches!(LockType(flock.l_type), LockType::F_RDLCK | LockType::F_WRLCK) {
+    if !matches!(
+        LockType(flock.l_type),
+        LockType::F_RDLCK | LockType::F_WRLCK
+    ) {
         return Err(Errno::EINVAL);
     }
     let wanted = record(table, file, flock, description)?;
@@ -271,11 +298,19 @@ pub fn get_record(
     let mut answer = *flock;
     match state.records.iter().find(|r| r.conflicts(&wanted)) {
         Some(other) => {
-            let kind = if other.write { LockType::F_WRLCK } else { LockType::F_RDLCK };
+            let kind = if other.write {
+                LockType::F_WRLCK
+            } else {
+                LockType::F_RDLCK
+            };
             answer.l_type = kind.0;
             answer.l_whence = 0;
             answer.l_start = other.start;
-            answer.l_len = if other.end == OFFSET_MAX { 0 } else { other.end - other.start + 1 };
+            answer.l_len = if other.end == OFFSET_MAX {
+                0
+            } else {
+                other.end - other.start + 1
+            };
             answer.l_pid = Pid(other.pid);
         }
         None => answer.l_type = LockType::F_UNLCK.0,
@@ -346,7 +381,11 @@ pub fn flock(file: &Arc<File>, exclusive: bool, wait: bool) -> Result<()> {
     locks.mark_used(&file.inode);
     let me = address_of(file);
     if !wait {
-        return if locks.try_whole(me, exclusive) { Ok(()) } else { Err(Errno::EAGAIN) };
+        return if locks.try_whole(me, exclusive) {
+            Ok(())
+        } else {
+            Err(Errno::EAGAIN)
+        };
     }
     let attempt = || locks.try_whole(me, exclusive).then_some(());
     locks
@@ -423,7 +462,13 @@ pub fn set_lease(file: &Arc<File>, kind: LockType, cred: &Cred) -> Result<()> {
     }
     state.leases.retain(|l| l.file != me);
     let (holder, pid) = (Arc::downgrade(file), my_pid());
-    state.leases.push(Lease { file: me, holder, write, pid, breaking: None });
+    state.leases.push(Lease {
+        file: me,
+        holder,
+        write,
+        pid,
+        breaking: None,
+    });
     drop(state);
     inode.locks.changed();
     let mut owner = file.owner.lock();
@@ -449,10 +494,14 @@ fn drop_lease(file: &Arc<File>) -> Result<()> {
 pub fn get_lease(file: &File) -> LockType {
     let me = address_of(file);
     let state = file.inode.locks.state.lock();
-    let held = state.leases.iter().find(|l| l.file == me).and_then(|l| match l.breaking {
-        Some((target, _)) => target,
-        None => Some(l.write),
-    });
+    let held = state
+        .leases
+        .iter()
+        .find(|l| l.file == me)
+        .and_then(|l| match l.breaking {
+            Some((target, _)) => target,
+            None => Some(l.write),
+        });
     match held {
         Some(true) => LockType::F_WRLCK,
         Some(false) => LockType::F_RDLCK,
@@ -496,10 +545,16 @@ pub fn break_leases(inode: &Arc<Inode>, write: bool, nonblocking: bool) -> Resul
     }
     let free = || {
         let state = locks.state.lock();
-        let in_the_way = state.leases.iter().any(|l| l.breaking.is_some() && (write || l.write));
+        let in_the_way = state
+            .leases
+            .iter()
+            .any(|l| l.breaking.is_some() && (write || l.write));
         (!in_the_way).then_some(())
     };
-    match locks.queue().wait(SleepMode::Interruptible, Some(until), free) {
+    match locks
+        .queue()
+        .wait(SleepMode::Interruptible, Some(until), free)
+    {
         Ok(()) => Ok(()),
         Err(WaitError::Interrupted) => Err(Errno::ERESTARTSYS),
         Err(WaitError::TimedOut) => {
@@ -540,12 +595,24 @@ pub fn all() -> Vec<LockInfo> {
             start: 0,
             end: None,
         };
-        out.extend(state.wholes.iter().map(|w| whole("FLOCK", w.exclusive, false, w.pid)));
         out.extend(
-            state.leases.iter().map(|l| whole("LEASE", l.write, l.breaking.is_some(), l.pid)),
+            state
+                .wholes
+                .iter()
+                .map(|w| whole("FLOCK", w.exclusive, false, w.pid)),
+        );
+        out.extend(
+            state
+                .leases
+                .iter()
+                .map(|l| whole("LEASE", l.write, l.breaking.is_some(), l.pid)),
         );
         out.extend(state.records.iter().map(|r| LockInfo {
-            kind: if matches!(r.owner, Owner::Process(_)) { "POSIX" } else { "OFDLCK" },
+            kind: if matches!(r.owner, Owner::Process(_)) {
+                "POSIX"
+            } else {
+                "OFDLCK"
+            },
             write: r.write,
             breaking: false,
             pid: r.pid,

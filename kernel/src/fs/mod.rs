@@ -13,8 +13,8 @@
 pub mod acl;
 pub mod anon;
 pub mod attributes;
-pub mod change;
 pub mod block_file;
+pub mod change;
 mod context;
 pub mod dentry;
 pub mod devpts;
@@ -23,8 +23,8 @@ mod dirs;
 pub mod ext4;
 mod fdtable;
 mod file;
-mod inode;
 pub mod initramfs;
+mod inode;
 pub mod iobuf;
 pub mod locks;
 pub mod mount;
@@ -48,14 +48,16 @@ pub use context::FsContext;
 pub use dentry::Dentry;
 pub use dirs::emit_dots;
 pub use fdtable::{FdTable, NR_OPEN};
-pub use file::{file_count, DirSink, File, FileOps, anon_file};
+pub use file::{DirSink, File, FileOps, anon_file, file_count};
 pub use inode::{Attr, Inode, InodeOps, Owner, RenameFlags, SetAttr, Time, file_type_of};
 pub use iobuf::{IoDst, IoSrc};
 pub use mount::Path;
-pub use open::{open, open_console, open_exec, open_kernel};
+pub use open::{open, open_console, open_exec};
 pub use poll::{PollEvents, PollTable};
+pub use superblock::{
+    FileSystemType, FsStats, SuperBlock, SuperOps, find_file_system, register_filesystem,
+};
 pub use times::accessed as link_accessed;
-pub use superblock::{FileSystemType, FsStats, SuperBlock, SuperOps, find_file_system, register_filesystem};
 
 /// Makes the file systems of this folder known.
 pub fn init() {

@@ -96,14 +96,19 @@ pub const PER_MOUNT: MountFlags = MountFlags::RDONLY
 
 impl Mount {
     /// A mount of `root`, attached nowhere.
-    pub fn new(sb: &Arc<SuperBlock>, root: Arc<Dentry>, source: &[u8], flags: MountFlags) -> Arc<Self> {
+    pub fn new(
+        sb: &Arc<SuperBlock>,
+        root: Arc<Dentry>,
+        source: &[u8],
+        flags: MountFlags,
+    ) -> Arc<Self> {
         sb.active.fetch_add(1, Ordering::AcqRel);
         let mount = Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             sb: sb.clone(),
             root,
             source: source.to_vec(),
-            flags: AtomicU64::new(u64::from((flags & PER_MOUNT).bits())),
+            flags: AtomicU64::new((flags & PER_MOUNT).bits()),
             attachment: RwSpinLock::new(None),
             namespace: RwSpinLock::new(Weak::new()),
             propagation: SpinLock::new(Propagation::default()),
@@ -115,7 +120,10 @@ impl Mount {
 
     /// A mount of a file system's root.
     pub fn of(sb: &Arc<SuperBlock>, source: &[u8], flags: MountFlags) -> Arc<Self> {
-        let root = sb.root_dentry.call_once(|| Dentry::root(sb.root().clone())).clone();
+        let root = sb
+            .root_dentry
+            .call_once(|| Dentry::root(sb.root().clone()))
+            .clone();
         Self::new(sb, root, source, flags)
     }
 
@@ -126,7 +134,8 @@ impl Mount {
 
     /// Changes its own flags.
     pub fn set_flags(&self, flags: MountFlags) {
-        self.flags.store(u64::from((flags & PER_MOUNT).bits()), Ordering::Relaxed);
+        self.flags
+            .store((flags & PER_MOUNT).bits(), Ordering::Relaxed);
     }
 
     /// Whether nothing may be written through it.
@@ -152,10 +161,10 @@ impl Mount {
     /// Where it is attached: the mount and the dentry below it; `None` for a namespace's root and for what is not
     /// attached.
     pub fn attached_at(&self) -> Option<Path> {
-        self.attachment
-            .read()
-            .as_ref()
-            .map(|a| Path { mount: a.parent.clone(), dentry: a.at.clone() })
+        self.attachment.read().as_ref().map(|a| Path {
+            mount: a.parent.clone(),
+            dentry: a.at.clone(),
+        })
     }
 
     /// The namespace it is in.
@@ -165,7 +174,10 @@ impl Mount {
 
     /// Its root as a path.
     pub fn root_path(self: &Arc<Self>) -> Path {
-        Path { mount: self.clone(), dentry: self.root.clone() }
+        Path {
+            mount: self.clone(),
+            dentry: self.root.clone(),
+        }
     }
 }
 
@@ -230,12 +242,20 @@ impl MountNamespace {
 
     /// The root mount.
     pub fn root(&self) -> Arc<Mount> {
-        self.root.read().clone().unwrap_or_else(|| panic!("mount namespace without a root"))
+        self.root
+            .read()
+            .clone()
+            .unwrap_or_else(|| panic!("mount namespace without a root"))
     }
 
     /// What is mounted on a place, topmost.
     pub fn mounted_on(&self, mount: &Arc<Mount>, dentry: &Arc<Dentry>) -> Option<Arc<Mount>> {
-        self.tree.read().by_place.get(&place(mount, dentry))?.last().cloned()
+        self.tree
+            .read()
+            .by_place
+            .get(&place(mount, dentry))?
+            .last()
+            .cloned()
     }
 
     /// Whether anything is mounted on a dentry, seen through whichever mount.
@@ -259,11 +279,16 @@ impl MountNamespace {
             if !tree.all.iter().any(|m| Arc::ptr_eq(m, &at.mount)) {
                 return Err(Errno::EINVAL);
             }
-            *mount.attachment.write() =
-                Some(Attachment { parent: at.mount.clone(), at: at.dentry.clone() });
+            *mount.attachment.write() = Some(Attachment {
+                parent: at.mount.clone(),
+                at: at.dentry.clone(),
+            });
             *mount.namespace.write() = Arc::downgrade(self);
             at.dentry.mounted.fetch_add(1, Ordering::AcqRel);
-            tree.by_place.entry(place(&at.mount, &at.dentry)).or_default().push(mount.clone());
+            tree.by_place
+                .entry(place(&at.mount, &at.dentry))
+                .or_default()
+                .push(mount.clone());
             tree.all.push(mount);
         }
         self.note_change();
@@ -318,7 +343,10 @@ impl MountNamespace {
                 a.at.mounted.fetch_sub(1, Ordering::AcqRel);
             }
             at.dentry.mounted.fetch_add(1, Ordering::AcqRel);
-            tree.by_place.entry(place(&at.mount, &at.dentry)).or_default().push(mount.clone());
+            tree.by_place
+                .entry(place(&at.mount, &at.dentry))
+                .or_default()
+                .push(mount.clone());
         }
         self.note_change();
         Ok(())
@@ -352,7 +380,10 @@ impl MountNamespace {
         while let Some(parent) = found.get(at).cloned() {
             for child in &tree.all {
                 let attached = child.attachment.read();
-                if attached.as_ref().is_some_and(|a| Arc::ptr_eq(&a.parent, &parent)) {
+                if attached
+                    .as_ref()
+                    .is_some_and(|a| Arc::ptr_eq(&a.parent, &parent))
+                {
                     found.push(child.clone());
                 }
             }
@@ -370,17 +401,27 @@ impl MountNamespace {
         let namespace = Self::new(new_root.clone());
         copies.push((old_root.clone(), new_root));
         for old in self.below(&old_root) {
-            let Some(at) = old.attached_at() else { continue };
+            let Some(at) = old.attached_at() else {
+                continue;
+            };
             let parent = copies.iter().find(|(from, _)| Arc::ptr_eq(from, &at.mount));
             let Some((_, parent)) = parent else { continue };
             let copy = clone_mount(&old);
-            let at = Path { mount: parent.clone(), dentry: at.dentry };
+            let at = Path {
+                mount: parent.clone(),
+                dentry: at.dentry,
+            };
             namespace.attach(copy.clone(), &at)?;
             copies.push((old, copy));
         }
         fs.translate(|path| {
-            let found = copies.iter().find(|(from, _)| Arc::ptr_eq(from, &path.mount));
-            found.map(|(_, copy)| Path { mount: copy.clone(), dentry: path.dentry.clone() })
+            let found = copies
+                .iter()
+                .find(|(from, _)| Arc::ptr_eq(from, &path.mount));
+            found.map(|(_, copy)| Path {
+                mount: copy.clone(),
+                dentry: path.dentry.clone(),
+            })
         });
         Ok(namespace)
     }

@@ -49,15 +49,26 @@ impl FileOps for FsConfig {
 impl FsConfig {
     /// For a new file system.
     pub fn open(fs_type: &'static dyn FileSystemType) -> Arc<File> {
-        let ops = Self { fs_type, picked: false, config: Mutex::new(Config::default()) };
+        let ops = Self {
+            fs_type,
+            picked: false,
+            config: Mutex::new(Config::default()),
+        };
         super::anon_file("[fscontext]", Arc::new(ops), OpenFlags::RDWR)
     }
 
     /// For one that is mounted.
     pub fn pick(sb: &Arc<SuperBlock>) -> Arc<File> {
-        let config =
-            Config { read_only: sb.is_read_only(), sb: Some(sb.clone()), ..Config::default() };
-        let ops = Self { fs_type: sb.fs_type, picked: true, config: Mutex::new(config) };
+        let config = Config {
+            read_only: sb.is_read_only(),
+            sb: Some(sb.clone()),
+            ..Config::default()
+        };
+        let ops = Self {
+            fs_type: sb.fs_type,
+            picked: true,
+            config: Mutex::new(config),
+        };
         super::anon_file("[fscontext]", Arc::new(ops), OpenFlags::RDWR)
     }
 
@@ -99,7 +110,9 @@ impl FsConfig {
         if config.sb.is_some() {
             return Err(Errno::EBUSY);
         }
-        let sb = self.fs_type.mount(config.source.as_deref(), config.read_only, &config.data)?;
+        let sb = self
+            .fs_type
+            .mount(config.source.as_deref(), config.read_only, &config.data)?;
         config.sb = Some(sb);
         Ok(())
     }
@@ -107,7 +120,11 @@ impl FsConfig {
     /// FSCONFIG_CMD_RECONFIGURE: EINVAL for what was not picked.
     pub fn reconfigure(&self) -> Result<()> {
         let mut config = self.config.lock();
-        let sb = config.sb.clone().filter(|_| self.picked).ok_or(Errno::EINVAL)?;
+        let sb = config
+            .sb
+            .clone()
+            .filter(|_| self.picked)
+            .ok_or(Errno::EINVAL)?;
         mounting::reconfigure(&sb, config.read_only, &config.data)?;
         config.data.clear();
         Ok(())
@@ -116,7 +133,11 @@ impl FsConfig {
     /// fsmount(2): EINVAL before the file system is made, EBUSY the second time.
     pub fn mount(&self, thread: &Thread, flags: MountFlags) -> Result<Arc<File>> {
         let mut config = self.config.lock();
-        let sb = config.sb.clone().filter(|_| !self.picked).ok_or(Errno::EINVAL)?;
+        let sb = config
+            .sb
+            .clone()
+            .filter(|_| !self.picked)
+            .ok_or(Errno::EINVAL)?;
         if config.mounted {
             return Err(Errno::EBUSY);
         }

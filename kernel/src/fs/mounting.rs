@@ -22,7 +22,9 @@ fn new_group() -> u32 {
 
 /// Whether a mount is in the thread's namespace.
 fn in_namespace(thread: &Thread, mount: &Mount) -> bool {
-    mount.namespace().is_some_and(|ns| Arc::ptr_eq(&ns, &thread.ns().mnt))
+    mount
+        .namespace()
+        .is_some_and(|ns| Arc::ptr_eq(&ns, &thread.ns().mnt))
 }
 
 // ---- propagation ----
@@ -46,7 +48,10 @@ struct Level {
 fn receivers(origin: &Arc<Mount>) -> (Vec<Receiver>, Vec<Level>) {
     let group = origin.propagation.lock().shared;
     let mut found = Vec::new();
-    let mut levels = vec![Level { master: None, shared: true }];
+    let mut levels = vec![Level {
+        master: None,
+        shared: true,
+    }];
     if group == 0 {
         return (found, levels);
     }
@@ -54,25 +59,44 @@ fn receivers(origin: &Arc<Mount>) -> (Vec<Receiver>, Vec<Level>) {
     // Groups whose slaves have not been looked for yet.
     let mut pending = vec![(group, 0)];
     let mut known = vec![group];
-    let peers = |id: u32| mounts.iter().filter(move |m| m.propagation.lock().shared == id);
+    let peers = |id: u32| {
+        mounts
+            .iter()
+            .filter(move |m| m.propagation.lock().shared == id)
+    };
     for mount in peers(group).filter(|m| !Arc::ptr_eq(m, origin)) {
-        found.push(Receiver { mount: mount.clone(), level: 0 });
+        found.push(Receiver {
+            mount: mount.clone(),
+            level: 0,
+        });
     }
     while let Some((group, level)) = pending.pop() {
-        for slave in mounts.iter().filter(|m| m.propagation.lock().master == group) {
+        for slave in mounts
+            .iter()
+            .filter(|m| m.propagation.lock().master == group)
+        {
             let own = slave.propagation.lock().shared;
             if own != 0 && known.contains(&own) {
                 continue;
             }
-            levels.push(Level { master: Some(level), shared: own != 0 });
+            levels.push(Level {
+                master: Some(level),
+                shared: own != 0,
+            });
             let next = levels.len() - 1;
             if own == 0 {
-                found.push(Receiver { mount: slave.clone(), level: next });
+                found.push(Receiver {
+                    mount: slave.clone(),
+                    level: next,
+                });
                 continue;
             }
             known.push(own);
             pending.push((own, next));
-            found.extend(peers(own).map(|m| Receiver { mount: m.clone(), level: next }));
+            found.extend(peers(own).map(|m| Receiver {
+                mount: m.clone(),
+                level: next,
+            }));
         }
     }
     (found, levels)
@@ -102,7 +126,9 @@ fn propagate_attach(tree: &[Arc<Mount>], at: &Path) -> Result<()> {
         });
     }
     for receiver in &found {
-        let Some(namespace) = receiver.mount.namespace() else { continue };
+        let Some(namespace) = receiver.mount.namespace() else {
+            continue;
+        };
         if !at.dentry.is_below(&receiver.mount.root) {
             continue;
         }
@@ -113,7 +139,10 @@ fn propagate_attach(tree: &[Arc<Mount>], at: &Path) -> Result<()> {
             master: masters.and_then(|m| m.get(index)).copied().unwrap_or(0),
             unbindable: false,
         };
-        let place = Path { mount: receiver.mount.clone(), dentry: at.dentry.clone() };
+        let place = Path {
+            mount: receiver.mount.clone(),
+            dentry: at.dentry.clone(),
+        };
         attach_copy(&namespace, tree, &place, propagation)?;
     }
     Ok(())
@@ -138,7 +167,10 @@ fn attach_copy(
                     copies.push(copy);
                     continue;
                 };
-                Path { mount: parent.clone(), dentry: old.dentry }
+                Path {
+                    mount: parent.clone(),
+                    dentry: old.dentry,
+                }
             }
             (_, None) => {
                 copies.push(copy);
@@ -154,8 +186,12 @@ fn attach_copy(
 /// Unmounts the copies of what was mounted on `at`, wherever that place's mount propagates to.
 fn propagate_umount(mount: &Arc<Mount>, at: &Path, gone: &mut Vec<Arc<Mount>>) {
     for receiver in receivers(&at.mount).0 {
-        let Some(namespace) = receiver.mount.namespace() else { continue };
-        let Some(child) = namespace.mounted_on(&receiver.mount, &at.dentry) else { continue };
+        let Some(namespace) = receiver.mount.namespace() else {
+            continue;
+        };
+        let Some(child) = namespace.mounted_on(&receiver.mount, &at.dentry) else {
+            continue;
+        };
         let same = Arc::ptr_eq(&child.sb, &mount.sb) && Arc::ptr_eq(&child.root, &mount.root);
         if same && namespace.below(&child).is_empty() && namespace.detach(&child) {
             gone.push(child);
@@ -258,10 +294,14 @@ fn copy_tree_locked(place: &Path, recursive: bool) -> Result<Arc<MountNamespace>
     let root = Mount::new(&old.sb, place.dentry.clone(), &old.source, old.flags());
     *root.propagation.lock() = propagation;
     let copy = MountNamespace::new(root.clone());
-    let Some(namespace) = old.namespace().filter(|_| recursive) else { return Ok(copy) };
+    let Some(namespace) = old.namespace().filter(|_| recursive) else {
+        return Ok(copy);
+    };
     let mut pairs = vec![(old.clone(), root)];
     for mount in namespace.below(old) {
-        let Some(at) = mount.attached_at() else { continue };
+        let Some(at) = mount.attached_at() else {
+            continue;
+        };
         let Some((from, to)) = pairs.iter().find(|(from, _)| Arc::ptr_eq(from, &at.mount)) else {
             continue;
         };
@@ -269,7 +309,10 @@ fn copy_tree_locked(place: &Path, recursive: bool) -> Result<Arc<MountNamespace>
         if !inside || mount.propagation.lock().unbindable {
             continue;
         }
-        let parent = Path { mount: to.clone(), dentry: at.dentry };
+        let parent = Path {
+            mount: to.clone(),
+            dentry: at.dentry,
+        };
         let child = super::mount::clone_mount(&mount);
         copy.attach(child.clone(), &parent)?;
         pairs.push((mount, child));
@@ -280,7 +323,11 @@ fn copy_tree_locked(place: &Path, recursive: bool) -> Result<Arc<MountNamespace>
 /// Both are directories, or neither is: ENOTDIR.
 fn check_kinds(root: &Arc<Dentry>, target: &Arc<Dentry>) -> Result<()> {
     let is_dir = |dentry: &Arc<Dentry>| dentry.inode().is_some_and(|inode| inode.is_dir());
-    if is_dir(root) == is_dir(target) { Ok(()) } else { Err(Errno::ENOTDIR) }
+    if is_dir(root) == is_dir(target) {
+        Ok(())
+    } else {
+        Err(Errno::ENOTDIR)
+    }
 }
 
 /// Attaches a tree from a namespace of its own at `target`, and spreads it.
@@ -339,7 +386,10 @@ pub fn move_mount(thread: &Thread, source: &Path, target: &Path) -> Result<()> {
     let _changes = CHANGES.lock();
     let target = top_mount(target.clone());
     let mount = &source.mount;
-    if !source.is_mount_root() || !in_namespace(thread, mount) || !in_namespace(thread, &target.mount) {
+    if !source.is_mount_root()
+        || !in_namespace(thread, mount)
+        || !in_namespace(thread, &target.mount)
+    {
         return Err(Errno::EINVAL);
     }
     let old = mount.attached_at().ok_or(Errno::EINVAL)?;
@@ -473,14 +523,18 @@ fn umount_into(
         // The root cannot go; it becomes read-only, which is what shutdown scripts want of this.
         return reconfigure(&mount.sb, true, b"");
     }
-    let Some(at) = mount.attached_at() else { return Err(Errno::EINVAL) };
+    let Some(at) = mount.attached_at() else {
+        return Err(Errno::EINVAL);
+    };
     if !lazy && is_busy(&namespace, &mount) {
         return Err(Errno::EBUSY);
     }
     let mut tree = vec![mount.clone()];
     tree.extend(namespace.below(&mount));
     for part in tree.iter().rev() {
-        let Some(place) = part.attached_at() else { continue };
+        let Some(place) = part.attached_at() else {
+            continue;
+        };
         if namespace.detach(part) {
             propagate_umount(part, &place, gone);
         }
@@ -501,8 +555,12 @@ pub fn detach_everywhere(dentry: &Arc<Dentry>) {
     {
         let _changes = CHANGES.lock();
         for mount in all_mounts() {
-            let here = mount.attached_at().is_some_and(|at| Arc::ptr_eq(&at.dentry, dentry));
-            let Some(namespace) = mount.namespace().filter(|_| here) else { continue };
+            let here = mount
+                .attached_at()
+                .is_some_and(|at| Arc::ptr_eq(&at.dentry, dentry));
+            let Some(namespace) = mount.namespace().filter(|_| here) else {
+                continue;
+            };
             for below in namespace.below(&mount).iter().rev() {
                 namespace.detach(below);
             }
@@ -519,7 +577,10 @@ pub fn pivot_root(thread: &Thread, new_root: &Path, put_old: &Path) -> Result<()
     let namespace = thread.ns().mnt.clone();
     let root = thread.fs().root();
     let (new, old) = (&new_root.mount, &root.mount);
-    if !in_namespace(thread, new) || !in_namespace(thread, old) || !in_namespace(thread, &put_old.mount) {
+    if !in_namespace(thread, new)
+        || !in_namespace(thread, old)
+        || !in_namespace(thread, &put_old.mount)
+    {
         return Err(Errno::EINVAL);
     }
     if Arc::ptr_eq(new, old) || Arc::ptr_eq(&put_old.mount, old) {
@@ -552,7 +613,9 @@ pub fn pivot_root(thread: &Thread, new_root: &Path, put_old: &Path) -> Result<()
     let moved = new_root.clone();
     for process in process::all() {
         for other in process.threads() {
-            other.fs().translate(|path| path.same(&root).then(|| moved.clone()));
+            other
+                .fs()
+                .translate(|path| path.same(&root).then(|| moved.clone()));
         }
     }
     Ok(())

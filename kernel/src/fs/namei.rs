@@ -75,12 +75,24 @@ impl Walker {
         };
         let confined = flags.intersects(LookupFlags::IN_ROOT | LookupFlags::BENEATH);
         let root = if confined { start.clone() } else { fs.root() };
-        Ok(Self { root, start, cred, flags, links: 0 })
+        Ok(Self {
+            root,
+            start,
+            cred,
+            flags,
+            links: 0,
+        })
     }
 
     /// A walk from given places.
     pub fn from_places(root: Path, start: Path, cred: Arc<Cred>, flags: LookupFlags) -> Self {
-        Self { root, start, cred, flags, links: 0 }
+        Self {
+            root,
+            start,
+            cred,
+            flags,
+            links: 0,
+        }
     }
 
     /// The same walk with other credentials (access(2)).
@@ -135,11 +147,19 @@ impl Walker {
             Some(at) => (&trimmed[..at], &trimmed[at + 1..]),
             None => (&b""[..], trimmed),
         };
-        let place = if dir.is_empty() { start } else { self.walk(start, dir, true)? };
+        let place = if dir.is_empty() {
+            start
+        } else {
+            self.walk(start, dir, true)?
+        };
         self.check_dir(&place)?;
         // A path of slashes only means the root itself.
         let name = if name.is_empty() { b"/" } else { name };
-        Ok(Parent { dir: place, name: name.to_vec(), must_be_dir })
+        Ok(Parent {
+            dir: place,
+            name: name.to_vec(),
+            must_be_dir,
+        })
     }
 
     /// The last component of an open(2) with O_CREAT: follows links so that the file is made where they point.
@@ -147,7 +167,9 @@ impl Walker {
         let mut parent = self.parent_of(path)?;
         loop {
             let child = self.child(&parent.dir, &parent.name)?;
-            let Some(inode) = child.dentry.inode() else { return Ok((parent, child)) };
+            let Some(inode) = child.dentry.inode() else {
+                return Ok((parent, child));
+            };
             if !inode.is_symlink() || !(follow || parent.must_be_dir) {
                 return Ok((parent, child));
             }
@@ -155,7 +177,11 @@ impl Walker {
                 return Ok((parent, magic));
             }
             let target = self.link_target(&inode)?;
-            let start = if target.starts_with(b"/") { self.begin(&target)? } else { parent.dir };
+            let start = if target.starts_with(b"/") {
+                self.begin(&target)?
+            } else {
+                parent.dir
+            };
             let saved = core::mem::replace(&mut self.start, start);
             let next = self.parent_of(&target);
             self.start = saved;
@@ -191,7 +217,11 @@ impl Walker {
             let link = next.dentry.inode().filter(|inode| inode.is_symlink());
             match link {
                 Some(inode) if follow_last || !last => {
-                    if next.mount.flags().contains(keel_abi::flags::MountFlags::NOSYMFOLLOW) {
+                    if next
+                        .mount
+                        .flags()
+                        .contains(keel_abi::flags::MountFlags::NOSYMFOLLOW)
+                    {
                         return Err(Errno::ELOOP);
                     }
                     match self.magic(&inode)? {
@@ -217,7 +247,11 @@ impl Walker {
     }
 
     fn require_dir(&self, place: &Path) -> Result<()> {
-        if place.inode()?.is_dir() { Ok(()) } else { Err(Errno::ENOTDIR) }
+        if place.inode()?.is_dir() {
+            Ok(())
+        } else {
+            Err(Errno::ENOTDIR)
+        }
     }
 
     /// Whether names can be looked up there: ENOTDIR, EACCES.
@@ -240,9 +274,15 @@ impl Walker {
             _ => {}
         }
         let dentry = self.lookup_dentry(&dir.dentry, name)?;
-        let mut at = Path { mount: dir.mount.clone(), dentry };
+        let mut at = Path {
+            mount: dir.mount.clone(),
+            dentry,
+        };
         while at.dentry.is_mountpoint() {
-            let on_top = at.mount.namespace().and_then(|ns| ns.mounted_on(&at.mount, &at.dentry));
+            let on_top = at
+                .mount
+                .namespace()
+                .and_then(|ns| ns.mounted_on(&at.mount, &at.dentry));
             let Some(mount) = on_top else { break };
             if self.flags.contains(LookupFlags::NO_XDEV) {
                 return Err(Errno::EXDEV);
@@ -279,9 +319,14 @@ impl Walker {
             }
             if !at.is_mount_root() {
                 let parent = at.dentry.parent().unwrap_or_else(|| at.dentry.clone());
-                return Ok(top_mount(Path { mount: at.mount, dentry: parent }));
+                return Ok(top_mount(Path {
+                    mount: at.mount,
+                    dentry: parent,
+                }));
             }
-            let Some(below) = at.mount.attached_at() else { return Ok(at) };
+            let Some(below) = at.mount.attached_at() else {
+                return Ok(at);
+            };
             if self.flags.contains(LookupFlags::NO_XDEV) {
                 return Err(Errno::EXDEV);
             }
@@ -299,12 +344,17 @@ impl Walker {
 
     /// Where a magic link leads; `None` for an ordinary link.
     fn magic(&mut self, inode: &Arc<Inode>) -> Result<Option<Path>> {
-        let Some(place) = inode.ops.follow_magic(inode) else { return Ok(None) };
+        let Some(place) = inode.ops.follow_magic(inode) else {
+            return Ok(None);
+        };
         self.count_link()?;
         if self.flags.contains(LookupFlags::NO_MAGICLINKS) {
             return Err(Errno::ELOOP);
         }
-        if self.flags.intersects(LookupFlags::BENEATH | LookupFlags::IN_ROOT) {
+        if self
+            .flags
+            .intersects(LookupFlags::BENEATH | LookupFlags::IN_ROOT)
+        {
             return Err(Errno::EXDEV);
         }
         place.map(Some)
@@ -313,7 +363,11 @@ impl Walker {
     fn link_target(&mut self, inode: &Arc<Inode>) -> Result<Vec<u8>> {
         self.count_link()?;
         let target = inode.ops.readlink(inode)?;
-        if target.is_empty() { Err(Errno::ENOENT) } else { Ok(target) }
+        if target.is_empty() {
+            Err(Errno::ENOENT)
+        } else {
+            Ok(target)
+        }
     }
 }
 
@@ -326,7 +380,10 @@ fn trim_slashes(path: &[u8]) -> &[u8] {
 pub fn top_mount(place: Path) -> Path {
     let mut at = place;
     while at.dentry.is_mountpoint() {
-        let on_top = at.mount.namespace().and_then(|ns| ns.mounted_on(&at.mount, &at.dentry));
+        let on_top = at
+            .mount
+            .namespace()
+            .and_then(|ns| ns.mounted_on(&at.mount, &at.dentry));
         match on_top {
             Some(mount) => at = mount.root_path(),
             None => break,
@@ -371,7 +428,9 @@ fn start_of(
     path: &[u8],
     flags: LookupFlags,
 ) -> Result<Path> {
-    let Some(fd) = dirfd.fd() else { return Ok(fs.cwd()) };
+    let Some(fd) = dirfd.fd() else {
+        return Ok(fs.cwd());
+    };
     let file = thread.files().get_any(fd)?;
     let empty = path.is_empty() && flags.contains(LookupFlags::EMPTY_PATH);
     if !empty && file.inode.file_type != FileType::Directory {
@@ -423,7 +482,10 @@ pub fn display_path(place: &Path, root: &Path) -> Vec<u8> {
         return place.dentry.name().to_vec();
     }
     path_text(place, root).unwrap_or_else(|| {
-        let top = Path { mount: place.mount.clone(), dentry: place.mount.root.clone() };
+        let top = Path {
+            mount: place.mount.clone(),
+            dentry: place.mount.root.clone(),
+        };
         path_text(place, &top).unwrap_or_else(|| place.dentry.name().to_vec())
     })
 }

@@ -33,7 +33,14 @@ pub fn open(
     lookup.set(LookupFlags::FOLLOW, !nofollow);
     lookup.set(LookupFlags::DIRECTORY, flags.contains(OpenFlags::DIRECTORY));
     if flags.contains(OpenFlags::TMPFILE) {
-        return open_unnamed(thread, dirfd, path, flags, mode, lookup | LookupFlags::FOLLOW);
+        return open_unnamed(
+            thread,
+            dirfd,
+            path,
+            flags,
+            mode,
+            lookup | LookupFlags::FOLLOW,
+        );
     }
     if flags.contains(OpenFlags::CREAT) && !flags.contains(OpenFlags::PATH) {
         return open_creating(thread, dirfd, path, flags, mode, lookup);
@@ -84,7 +91,9 @@ fn open_creating(
             let perm = super::acl::new_mode(&dir_inode, mode & 0o7777, thread.fs().umask());
             let (owner, perm) = permission::new_owner(&dir_inode, &cred, perm, false);
             let file_mode = perm | u32::from(FileType::Regular.mode().0);
-            let inode = dir_inode.ops.create(&dir_inode, &parent.name, file_mode, 0, &owner)?;
+            let inode = dir_inode
+                .ops
+                .create(&dir_inode, &parent.name, file_mode, 0, &owner)?;
             super::acl::inherit(&dir_inode, &inode, false)?;
             dentry.instantiate(inode);
             (dentry, true)
@@ -92,7 +101,10 @@ fn open_creating(
             (dentry, false)
         }
     };
-    let place = Path { mount: parent.dir.mount.clone(), dentry };
+    let place = Path {
+        mount: parent.dir.mount.clone(),
+        dentry,
+    };
     if created {
         crate::ipc::inotify::created(&parent.dir.dentry, &place.dentry);
     } else if exclusive {
@@ -135,9 +147,14 @@ fn open_unnamed(
     let file_mode = perm | u32::from(FileType::Regular.mode().0);
     let inode = dir_inode.ops.tmpfile(&dir_inode, file_mode, &owner)?;
     super::acl::inherit(&dir_inode, &inode, false)?;
-    inode.linkable.store(!flags.contains(OpenFlags::EXCL), Ordering::Relaxed);
+    inode
+        .linkable
+        .store(!flags.contains(OpenFlags::EXCL), Ordering::Relaxed);
     let dentry = super::Dentry::unnamed(&dir.dentry, inode);
-    let place = Path { mount: dir.mount.clone(), dentry };
+    let place = Path {
+        mount: dir.mount.clone(),
+        dentry,
+    };
     open_place(&place, flags - OpenFlags::DIRECTORY, &cred, true)
 }
 
@@ -151,7 +168,13 @@ pub fn open_place(
     let inode = place.inode()?;
     if flags.contains(OpenFlags::PATH) {
         let kept = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW;
-        return Ok(File::new(place.clone(), inode, Arc::new(PathOnly), flags & kept, cred.clone()));
+        return Ok(File::new(
+            place.clone(),
+            inode,
+            Arc::new(PathOnly),
+            flags & kept,
+            cred.clone(),
+        ));
     }
     let (read, write) = match flags.bits() & 3 {
         0 => (true, false),
@@ -164,7 +187,11 @@ pub fn open_place(
     if !created {
         let mut mask = 0;
         mask |= if read { MAY_READ } else { 0 };
-        mask |= if write || flags.contains(OpenFlags::TRUNC) { MAY_WRITE } else { 0 };
+        mask |= if write || flags.contains(OpenFlags::TRUNC) {
+            MAY_WRITE
+        } else {
+            0
+        };
         permission::check_path(place, &inode, cred, mask)?;
     }
     check_append_and_noatime(&inode, flags, write, cred)?;
@@ -248,7 +275,10 @@ pub fn open_exec(thread: &Thread, dirfd: DirFd, path: &[u8], flags: AtFlags) -> 
     }
     let mut lookup = LookupFlags::empty();
     lookup.set(LookupFlags::EMPTY_PATH, flags.contains(AtFlags::EMPTY_PATH));
-    lookup.set(LookupFlags::FOLLOW, !flags.contains(AtFlags::SYMLINK_NOFOLLOW));
+    lookup.set(
+        LookupFlags::FOLLOW,
+        !flags.contains(AtFlags::SYMLINK_NOFOLLOW),
+    );
     let place = Walker::new(thread, dirfd, path, lookup)?.lookup(path)?;
     let inode = place.inode()?;
     if inode.is_symlink() {
@@ -265,18 +295,16 @@ pub fn open_exec(thread: &Thread, dirfd: DirFd, path: &[u8], flags: AtFlags) -> 
     Ok(file)
 }
 
-/// Opens a path from the initial root, as the kernel itself would.
-pub fn open_kernel(root: &Path, path: &[u8], flags: OpenFlags) -> Result<Arc<File>> {
-    let cred = Arc::new(Cred::root());
-    let walker =
-        Walker::from_places(root.clone(), root.clone(), cred.clone(), LookupFlags::FOLLOW);
-    let place = walker.lookup(path)?;
-    open_place(&place, flags, &cred, false)
-}
-
 /// Gives a thread one more descriptor for /dev/console.
 pub fn open_console(thread: &Arc<Thread>) -> Result<Fd> {
     let flags = OpenFlags::RDWR | OpenFlags::NOCTTY;
-    let file = open(thread, DirFd::CWD, b"/dev/console", flags, 0, LookupFlags::empty())?;
+    let file = open(
+        thread,
+        DirFd::CWD,
+        b"/dev/console",
+        flags,
+        0,
+        LookupFlags::empty(),
+    )?;
     thread.files().install(file, false)
 }

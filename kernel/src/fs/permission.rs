@@ -83,7 +83,11 @@ pub fn check_path(path: &Path, inode: &Arc<Inode>, cred: &Cred, mask: u32) -> Re
 
 /// Whether `cred` owns the inode or has CAP_FOWNER: EPERM.
 pub fn check_owner(inode: &Arc<Inode>, cred: &Cred) -> Result<()> {
-    if cred.fsuid == inode.attr().uid || cred.has(Cap::FOWNER) { Ok(()) } else { Err(Errno::EPERM) }
+    if cred.fsuid == inode.attr().uid || cred.has(Cap::FOWNER) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// Whether names may be added to a directory: EROFS, EACCES, ENOENT if it was removed.
@@ -110,7 +114,11 @@ pub fn check_delete(
         && !cred.has(Cap::FOWNER);
     let fixed = (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND) & victim.attributes != 0
         || attr.attributes & STATX_ATTR_APPEND != 0;
-    if sticky || fixed { Err(Errno::EPERM) } else { Ok(()) }
+    if sticky || fixed {
+        Err(Errno::EPERM)
+    } else {
+        Ok(())
+    }
 }
 
 /// Mode and owner of a new inode in `dir`: a set-group-ID directory passes on its group, and to directories the bit.
@@ -129,7 +137,13 @@ pub fn new_owner(dir: &Arc<Inode>, cred: &Cred, mode: u32, is_dir: bool) -> (sup
             mode &= !S_ISGID;
         }
     }
-    (super::Owner { uid: cred.fsuid, gid }, mode)
+    (
+        super::Owner {
+            uid: cred.fsuid,
+            gid,
+        },
+        mode,
+    )
 }
 
 /// The mode after a write or chown by somebody without CAP_FSETID: set-id bits go. `None` if it stays.

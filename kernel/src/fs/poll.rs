@@ -57,18 +57,27 @@ pub struct PollTable {
 impl PollTable {
     /// A table that only asks.
     pub fn probe() -> Self {
-        Self { callback: None, exclusive: false, tokens: Vec::new() }
+        Self {
+            callback: None,
+            exclusive: false,
+            tokens: Vec::new(),
+        }
     }
 
     /// A table that registers `callback` with every queue.
     pub fn new(callback: Arc<dyn WakeCallback>, exclusive: bool) -> Self {
-        Self { callback: Some(callback), exclusive, tokens: Vec::new() }
+        Self {
+            callback: Some(callback),
+            exclusive,
+            tokens: Vec::new(),
+        }
     }
 
     /// Called by what is polled, with each queue that it wakes when its readiness changes; before it looks.
     pub fn add(&mut self, queue: &Arc<WaitQueue>) {
         if let Some(callback) = &self.callback {
-            self.tokens.push(queue.register(callback.clone(), self.exclusive));
+            self.tokens
+                .push(queue.register(callback.clone(), self.exclusive));
         }
     }
 

@@ -32,15 +32,22 @@ pub fn mount() -> core::result::Result<Arc<MountNamespace>, String> {
     }
     let line = cmdline::get();
     let Some(spec) = line.value("root") else {
-        return Err(failure("no root= on the command line and no initramfs was loaded", ""));
+        return Err(failure(
+            "no root= on the command line and no initramfs was loaded",
+            "",
+        ));
     };
     if let Some(seconds) = line.value("rootdelay").and_then(|v| v.parse::<u64>().ok()) {
         crate::time::sleep_ns(seconds.saturating_mul(crate::time::NSEC_PER_SEC));
     }
-    let device = find(spec, line.has("rootwait"))
-        .ok_or_else(|| failure("there is no such device", spec))?;
+    let device =
+        find(spec, line.has("rootwait")).ok_or_else(|| failure("there is no such device", spec))?;
     let sb = mount_device(&device, spec)?;
-    let flags = if sb.is_read_only() { MountFlags::RDONLY } else { MountFlags::empty() };
+    let flags = if sb.is_read_only() {
+        MountFlags::RDONLY
+    } else {
+        MountFlags::empty()
+    };
     let mount = Mount::of(&sb, b"/dev/root", flags | MountFlags::RELATIME);
     let namespace = MountNamespace::new(mount);
     mount_dev(&namespace);
@@ -49,7 +56,10 @@ pub fn mount() -> core::result::Result<Arc<MountNamespace>, String> {
 
 /// Unpacks the archive into a tmpfs; `None` if there is no init in it.
 fn from_initramfs(archive: &[u8]) -> core::result::Result<Option<Arc<MountNamespace>>, String> {
-    let options = tmpfs::Options { mode: Some(0o755), ..tmpfs::Options::default() };
+    let options = tmpfs::Options {
+        mode: Some(0o755),
+        ..tmpfs::Options::default()
+    };
     let sb = tmpfs::new(&tmpfs::Ramfs, Some(b"rootfs"), &options)
         .map_err(|error| format!("cannot make a root for the initramfs: {error:?}"))?;
     let mount = Mount::of(&sb, b"rootfs", MountFlags::empty());
@@ -108,7 +118,10 @@ fn find(spec: &str, wait: bool) -> Option<Arc<BlockDevice>> {
     }
 }
 
-fn mount_device(device: &Arc<BlockDevice>, spec: &str) -> core::result::Result<Arc<SuperBlock>, String> {
+fn mount_device(
+    device: &Arc<BlockDevice>,
+    spec: &str,
+) -> core::result::Result<Arc<SuperBlock>, String> {
     let line = cmdline::get();
     let data = line.value("rootflags").unwrap_or("").as_bytes();
     let read_only = !line.has("rw") || device.is_read_only();
@@ -118,7 +131,10 @@ fn mount_device(device: &Arc<BlockDevice>, spec: &str) -> core::result::Result<A
         None => identity.iter().map(|id| id.fs_type).collect(),
     };
     if types.is_empty() {
-        return Err(failure("no file system that this kernel knows is on it", spec));
+        return Err(failure(
+            "no file system that this kernel knows is on it",
+            spec,
+        ));
     }
     let mut last = Errno::EINVAL;
     for name in types {
@@ -129,19 +145,29 @@ fn mount_device(device: &Arc<BlockDevice>, spec: &str) -> core::result::Result<A
             other if find_file_system(other.as_bytes()).is_some() => {
                 return Err(failure(&format!("{other} cannot be the root"), spec));
             }
-            other => return Err(failure(&format!("this kernel has no file system {other}"), spec)),
+            other => {
+                return Err(failure(
+                    &format!("this kernel has no file system {other}"),
+                    spec,
+                ));
+            }
         };
         match ext4::mount_device(fs_type, device.clone(), b"/dev/root", read_only, data) {
             Ok(sb) => {
                 let mode = if read_only { "readonly" } else { "read-write" };
                 let (major, minor) = (device.dev.major, device.dev.minor);
-                log::info!("VFS: Mounted root ({name} filesystem) {mode} on device {major}:{minor}.");
+                log::info!(
+                    "VFS: Mounted root ({name} filesystem) {mode} on device {major}:{minor}."
+                );
                 return Ok(sb);
             }
             Err(error) => last = error,
         }
     }
-    Err(failure(&format!("mounting it failed: {}", last.message()), spec))
+    Err(failure(
+        &format!("mounting it failed: {}", last.message()),
+        spec,
+    ))
 }
 
 /// What the panic says: the reason, and what could have been meant.
@@ -155,11 +181,20 @@ fn failure(why: &str, spec: &str) -> String {
     text.push_str("Here are the available partitions:\n");
     for device in &devices {
         let (major, minor) = (device.dev.major, device.dev.minor);
-        text.push_str(&format!("{major:>4}:{minor:<3} {:>10} kB  /dev/{}", device.sectors() / 2, device.name));
+        text.push_str(&format!(
+            "{major:>4}:{minor:<3} {:>10} kB  /dev/{}",
+            device.sectors() / 2,
+            device.name
+        ));
         if let Some(uuid) = &device.part_uuid {
             text.push_str(&format!("  PARTUUID={uuid}"));
         }
-        if let Some(Identity { fs_type, uuid, label }) = block::identify(device) {
+        if let Some(Identity {
+            fs_type,
+            uuid,
+            label,
+        }) = block::identify(device)
+        {
             text.push_str(&format!("  {fs_type} UUID={uuid} LABEL=\"{label}\""));
         }
         text.push('\n');

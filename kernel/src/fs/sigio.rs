@@ -32,12 +32,19 @@ pub fn send(file: &File, fd: i32, code: i32, band: PollEvents) {
     let info = if owner.signal == 0 {
         SigInfo::kernel(sig::IO)
     } else {
-        SigInfo::new(Siginfo::poll(Signal(owner.signal), code, i64::from(band.bits()), fd))
+        SigInfo::new(Siginfo::poll(
+            Signal(owner.signal),
+            code,
+            i64::from(band.bits()),
+            fd,
+        ))
     };
     // The rule of kill(2), with the credentials at the time of F_SETOWN.
     let allowed = |target: &Cred| {
         owner.euid == 0
-            || [owner.uid, owner.euid].iter().any(|id| *id == target.uid || *id == target.suid)
+            || [owner.uid, owner.euid]
+                .iter()
+                .any(|id| *id == target.uid || *id == target.suid)
     };
     let pid = owner.pid.unsigned_abs();
     if owner.is_thread {
@@ -46,8 +53,11 @@ pub fn send(file: &File, fd: i32, code: i32, band: PollEvents) {
         }
         return;
     }
-    let targets =
-        if owner.pid > 0 { process::find(pid).into_iter().collect() } else { process::pgrp_members(pid) };
+    let targets = if owner.pid > 0 {
+        process::find(pid).into_iter().collect()
+    } else {
+        process::pgrp_members(pid)
+    };
     for target in targets {
         let permitted = target.threads().first().is_some_and(|t| allowed(&t.cred()));
         if permitted {
@@ -77,7 +87,9 @@ impl WakeCallback for Watcher {
 pub fn watch(file: &Arc<File>, on: bool) {
     let tokens = if on {
         WORKER.call_once(|| drop(crate::sched::spawn_kthread("sigio", worker)));
-        let watcher = Arc::new(Watcher { file: Arc::downgrade(file) });
+        let watcher = Arc::new(Watcher {
+            file: Arc::downgrade(file),
+        });
         let mut table = PollTable::new(watcher, false);
         file.poll(&mut table);
         table.into_tokens()
@@ -90,7 +102,9 @@ pub fn watch(file: &Arc<File>, on: bool) {
 
 fn worker() {
     loop {
-        let next = WORK.wait(SleepMode::Uninterruptible, None, || EVENTS.lock().pop_front());
+        let next = WORK.wait(SleepMode::Uninterruptible, None, || {
+            EVENTS.lock().pop_front()
+        });
         let Ok((file, key)) = next else { continue };
         if let Some(file) = file.upgrade() {
             tell(&file, key);

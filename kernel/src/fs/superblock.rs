@@ -123,7 +123,9 @@ impl SuperBlock {
 
     /// The root directory.
     pub fn root(&self) -> &Arc<Inode> {
-        self.root.get().unwrap_or_else(|| panic!("file system without a root"))
+        self.root
+            .get()
+            .unwrap_or_else(|| panic!("file system without a root"))
     }
 
     /// Whether nothing may be written.
@@ -174,7 +176,11 @@ pub fn register_filesystem(fs_type: &'static dyn FileSystemType) {
 
 /// The kind with this name.
 pub fn find_file_system(name: &[u8]) -> Option<&'static dyn FileSystemType> {
-    TYPES.read().iter().copied().find(|fs| fs.name().as_bytes() == name)
+    TYPES
+        .read()
+        .iter()
+        .copied()
+        .find(|fs| fs.name().as_bytes() == name)
 }
 
 /// All kinds, in order of registration.

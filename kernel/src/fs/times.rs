@@ -29,9 +29,16 @@ pub fn accessed(path: &Path, inode: &Arc<Inode>) {
     let stale = attr.atime <= attr.mtime
         || attr.atime <= attr.ctime
         || now.sec - attr.atime.sec >= RELATIME_SECS;
-    let due = if flags.contains(MountFlags::RELATIME) { stale } else { attr.atime != now };
+    let due = if flags.contains(MountFlags::RELATIME) {
+        stale
+    } else {
+        attr.atime != now
+    };
     if due {
-        let set = SetAttr { atime: Some(now), ..SetAttr::default() };
+        let set = SetAttr {
+            atime: Some(now),
+            ..SetAttr::default()
+        };
         // Reading works even where the time cannot be kept.
         let _ = inode.ops.setattr(inode, &set);
     }

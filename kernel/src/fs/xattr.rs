@@ -41,7 +41,11 @@ fn check(path: &Path, inode: &Arc<Inode>, name: &[u8], cred: &Cred, write: bool)
     }
     if name.starts_with(b"trusted.") {
         let hidden = if write { Errno::EPERM } else { Errno::ENODATA };
-        return if cred.has(Cap::SYS_ADMIN) { Ok(()) } else { Err(hidden) };
+        return if cred.has(Cap::SYS_ADMIN) {
+            Ok(())
+        } else {
+            Err(hidden)
+        };
     }
     if !name.starts_with(b"user.") {
         return Err(Errno::EOPNOTSUPP);

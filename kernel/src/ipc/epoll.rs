@@ -85,7 +85,9 @@ impl Core {
         if item.queued.swap(true, Ordering::AcqRel) {
             return;
         }
-        let Some(item) = item.me.upgrade() else { return };
+        let Some(item) = item.me.upgrade() else {
+            return;
+        };
         self.ready.lock().push_back(item);
         self.waiters.wake_one();
         self.pollers.wake(usize::MAX, PollEvents::READABLE.key());
@@ -99,8 +101,15 @@ pub fn create(flags: OpenFlags) -> Arc<File> {
         waiters: WaitQueue::new(),
         pollers: Arc::new(WaitQueue::new()),
     };
-    let epoll = Epoll { core: Arc::new(core), items: Mutex::new(BTreeMap::new()) };
-    anon_file("anon_inode:[eventpoll]", Arc::new(epoll), flags | OpenFlags::RDWR)
+    let epoll = Epoll {
+        core: Arc::new(core),
+        items: Mutex::new(BTreeMap::new()),
+    };
+    anon_file(
+        "anon_inode:[eventpoll]",
+        Arc::new(epoll),
+        flags | OpenFlags::RDWR,
+    )
 }
 
 fn key_of(fd: i32, file: &Arc<File>) -> Key {
@@ -109,19 +118,32 @@ fn key_of(fd: i32, file: &Arc<File>) -> Key {
 
 impl Epoll {
     /// EPOLL_CTL_ADD: EEXIST, EPERM for files that cannot be watched, ELOOP for a cycle.
-    pub fn add(&self, own: &Arc<File>, fd: i32, file: &Arc<File>, events: EpollEvents, data: u64) -> Result<()> {
+    pub fn add(
+        &self,
+        own: &Arc<File>,
+        fd: i32,
+        file: &Arc<File>,
+        events: EpollEvents,
+        data: u64,
+    ) -> Result<()> {
         if !file.ops.pollable() {
             return Err(Errno::EPERM);
         }
         check_nesting(own, file, 0)?;
         let key = key_of(fd, file);
         let mut items = self.items.lock();
-        let Entry::Vacant(slot) = items.entry(key) else { return Err(Errno::EEXIST) };
+        let Entry::Vacant(slot) = items.entry(key) else {
+            return Err(Errno::EEXIST);
+        };
         let item = Arc::new_cyclic(|me| Item {
             key,
             file: Arc::downgrade(file),
             core: Arc::downgrade(&self.core),
-            interest: IrqLock::new(Interest { events, data, disabled: false }),
+            interest: IrqLock::new(Interest {
+                events,
+                data,
+                disabled: false,
+            }),
             queued: AtomicBool::new(false),
             tokens: SpinLock::new(Vec::new()),
             me: me.clone(),
@@ -138,12 +160,21 @@ impl Epoll {
 
     /// EPOLL_CTL_MOD: ENOENT, EINVAL for EPOLLEXCLUSIVE.
     pub fn modify(&self, fd: i32, file: &Arc<File>, events: EpollEvents, data: u64) -> Result<()> {
-        let item = self.items.lock().get(&key_of(fd, file)).cloned().ok_or(Errno::ENOENT)?;
+        let item = self
+            .items
+            .lock()
+            .get(&key_of(fd, file))
+            .cloned()
+            .ok_or(Errno::ENOENT)?;
         let was = item.interest.lock().events;
         if (was | events).contains(EpollEvents::EXCLUSIVE) {
             return Err(Errno::EINVAL);
         }
-        *item.interest.lock() = Interest { events, data, disabled: false };
+        *item.interest.lock() = Interest {
+            events,
+            data,
+            disabled: false,
+        };
         let ready = file.poll(&mut PollTable::probe());
         self.queue_if_ready(&item, ready);
         Ok(())
@@ -151,7 +182,11 @@ impl Epoll {
 
     /// EPOLL_CTL_DEL: ENOENT.
     pub fn remove(&self, fd: i32, file: &Arc<File>) -> Result<()> {
-        let item = self.items.lock().remove(&key_of(fd, file)).ok_or(Errno::ENOENT)?;
+        let item = self
+            .items
+            .lock()
+            .remove(&key_of(fd, file))
+            .ok_or(Errno::ENOENT)?;
         self.forget(&item);
         Ok(())
     }
@@ -179,7 +214,9 @@ impl Epoll {
         let mut budget = self.core.ready.lock().len();
         while found.len() < max && budget > 0 {
             budget -= 1;
-            let Some(item) = self.core.ready.lock().pop_front() else { break };
+            let Some(item) = self.core.ready.lock().pop_front() else {
+                break;
+            };
             item.queued.store(false, Ordering::Release);
             let Some(file) = item.file.upgrade() else {
                 self.items.lock().remove(&item.key);
@@ -222,7 +259,11 @@ impl Epoll {
                 return Ok(found);
             }
             let some = || (!self.core.ready.lock().is_empty()).then_some(());
-            match self.core.waiters.wait_exclusive(SleepMode::Interruptible, deadline, some) {
+            match self
+                .core
+                .waiters
+                .wait_exclusive(SleepMode::Interruptible, deadline, some)
+            {
                 Ok(()) => {}
                 Err(WaitError::TimedOut) => return Ok(self.collect(max)),
                 Err(WaitError::Interrupted) => return Err(Errno::EINTR),
@@ -232,20 +273,33 @@ impl Epoll {
 
     /// Files that are watched.
     fn files(&self) -> Vec<Arc<File>> {
-        self.items.lock().values().filter_map(|item| item.file.upgrade()).collect()
+        self.items
+            .lock()
+            .values()
+            .filter_map(|item| item.file.upgrade())
+            .collect()
     }
 }
 
 /// ELOOP if `target` is, or watches, `own`, or chains of instances get too deep; EINVAL for itself.
 fn check_nesting(own: &Arc<File>, target: &Arc<File>, depth: usize) -> Result<()> {
     if Arc::ptr_eq(own, target) {
-        return Err(if depth == 0 { Errno::EINVAL } else { Errno::ELOOP });
+        return Err(if depth == 0 {
+            Errno::EINVAL
+        } else {
+            Errno::ELOOP
+        });
     }
-    let Some(epoll) = target.ops_as::<Epoll>() else { return Ok(()) };
+    let Some(epoll) = target.ops_as::<Epoll>() else {
+        return Ok(());
+    };
     if depth + 1 >= MAX_NESTING {
         return Err(Errno::ELOOP);
     }
-    epoll.files().iter().try_for_each(|file| check_nesting(own, file, depth + 1))
+    epoll
+        .files()
+        .iter()
+        .try_for_each(|file| check_nesting(own, file, depth + 1))
 }
 
 /// The instance behind a file: EINVAL if it is none.
@@ -264,16 +318,23 @@ impl FileOps for Epoll {
         let ready = candidates.iter().any(|item| {
             let interest = *item.interest.lock();
             item.file.upgrade().is_some_and(|file| {
-                file.poll(&mut PollTable::probe()).intersects(interest.poll_events())
+                file.poll(&mut PollTable::probe())
+                    .intersects(interest.poll_events())
             })
         });
-        if ready { PollEvents::READABLE } else { PollEvents::empty() }
+        if ready {
+            PollEvents::READABLE
+        } else {
+            PollEvents::empty()
+        }
     }
 
     fn show_fdinfo(&self, _file: &File, out: &mut String) {
         for item in self.items.lock().values() {
             let interest = *item.interest.lock();
-            let Some(file) = item.file.upgrade() else { continue };
+            let Some(file) = item.file.upgrade() else {
+                continue;
+            };
             out.push_str(&format!(
                 "tfd: {:8} events: {:8x} data: {:16x}  pos:{} ino:{:x} sdev:{:x}\n",
                 item.key.0,

@@ -25,7 +25,11 @@ pub fn create(initial: u32, semaphore: bool, flags: OpenFlags) -> Arc<File> {
         readable: Arc::new(WaitQueue::new()),
         writable: Arc::new(WaitQueue::new()),
     };
-    anon_file("anon_inode:[eventfd]", Arc::new(event), flags | OpenFlags::RDWR)
+    anon_file(
+        "anon_inode:[eventfd]",
+        Arc::new(event),
+        flags | OpenFlags::RDWR,
+    )
 }
 
 impl EventFd {

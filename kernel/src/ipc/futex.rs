@@ -57,24 +57,35 @@ struct Bucket {
 }
 
 static TABLE: [Bucket; BUCKETS] = [const {
-    Bucket { waiters: SpinLock::new(VecDeque::new()), count: AtomicUsize::new(0) }
+    Bucket {
+        waiters: SpinLock::new(VecDeque::new()),
+        count: AtomicUsize::new(0),
+    }
 }; BUCKETS];
 
 /// The key of a futex word: EINVAL unless aligned, EFAULT where nothing is mapped.
 pub fn key(mm: &Arc<AddressSpace>, addr: usize, private: bool) -> Result<Key> {
-    if addr % 4 != 0 {
+    if !addr.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     if addr >= crate::mm::TASK_SIZE_MAX {
         return Err(Errno::EFAULT);
     }
     if private || !mm.is_shared_mapping(addr) {
-        return Ok(Key { object: mm.id() << 1 | 1, offset: addr as u64, _frame: None });
+        return Ok(Key {
+            object: mm.id() << 1 | 1,
+            offset: addr as u64,
+            _frame: None,
+        });
     }
     let va = crate::mm::page_down(addr);
     let frame = mm.frame_at(va, Access::Read).ok_or(Errno::EFAULT)?;
     let offset = (addr - va) as u64;
-    Ok(Key { object: (frame.pfn() as u64) << 1, offset, _frame: Some(frame) })
+    Ok(Key {
+        object: (frame.pfn() as u64) << 1,
+        offset,
+        _frame: Some(frame),
+    })
 }
 
 impl Waiter {
@@ -147,14 +158,22 @@ pub fn wait(
     };
     if seen != expected {
         // A waker that took this waiter for one of its own has to be repaid: it would be lost otherwise.
-        return if waiter.dequeue() { Ok(Ok(())) } else { Err(Errno::EAGAIN) };
+        return if waiter.dequeue() {
+            Ok(Ok(()))
+        } else {
+            Err(Errno::EAGAIN)
+        };
     }
     Ok(sleep(&[waiter], deadline).map(drop))
 }
 
 /// Sleeps until one of the waiters is woken; gives its index. All are dequeued then.
 fn sleep(waiters: &[Arc<Waiter>], deadline: Option<u64>) -> core::result::Result<usize, WaitEnd> {
-    let woken = || waiters.iter().position(|waiter| waiter.woken.load(Ordering::Acquire));
+    let woken = || {
+        waiters
+            .iter()
+            .position(|waiter| waiter.woken.load(Ordering::Acquire))
+    };
     let end = loop {
         task::prepare_sleep(SleepMode::Interruptible);
         if let Some(index) = woken() {
@@ -271,7 +290,9 @@ pub fn requeue(
     let (first, second) = (from.bucket(), to.bucket());
     // The word is read without sleeping while both buckets are locked; a fault is served outside.
     loop {
-        let outcome = requeue_locked(first, second, from, to, addr, expected, wake_count, move_count);
+        let outcome = requeue_locked(
+            first, second, from, to, addr, expected, wake_count, move_count,
+        );
         match outcome {
             Ok((woken, moved)) => {
                 for waiter in &woken {
@@ -321,7 +342,9 @@ fn requeue_locked(
             at += 1;
             continue;
         }
-        let Some(waiter) = source.remove(at) else { break };
+        let Some(waiter) = source.remove(at) else {
+            break;
+        };
         TABLE[first].count.fetch_sub(1, Ordering::Relaxed);
         if woken.len() < wake_count {
             waiter.woken.store(true, Ordering::Release);
@@ -357,9 +380,11 @@ pub fn exit_robust_list(thread: &Arc<Thread>) {
     }
     let read = |addr: u64| user::read_obj::<u64>(addr as usize).ok();
     // struct robust_list_head: list, futex_offset, list_op_pending.
-    let (Some(mut entry), Some(offset), Some(pending)) =
-        (read(head), read(head.wrapping_add(8)), read(head.wrapping_add(16)))
-    else {
+    let (Some(mut entry), Some(offset), Some(pending)) = (
+        read(head),
+        read(head.wrapping_add(8)),
+        read(head.wrapping_add(16)),
+    ) else {
         return;
     };
     let futex_of = |entry: u64| (entry & !1).wrapping_add(offset) as usize;
@@ -380,10 +405,12 @@ pub fn exit_robust_list(thread: &Arc<Thread>) {
 }
 
 fn owner_died(thread: &Arc<Thread>, mm: &Arc<AddressSpace>, addr: usize, pending: bool) {
-    if addr % 4 != 0 {
+    if !addr.is_multiple_of(4) {
         return;
     }
-    let Ok(mut seen) = user::load_u32(addr) else { return };
+    let Ok(mut seen) = user::load_u32(addr) else {
+        return;
+    };
     loop {
         if pending && seen == 0 {
             // The thread died between unlocking and waking: the waker's duty passes on.

@@ -42,7 +42,13 @@ impl FileOps for PidFd {
 pub fn open(thread: &Thread, process: &Arc<Process>, nonblock: bool) -> Result<Fd> {
     let mut flags = OpenFlags::RDWR;
     flags.set(OpenFlags::NONBLOCK, nonblock);
-    let file = anon_file("[pidfd]", Arc::new(PidFd { process: process.clone() }), flags);
+    let file = anon_file(
+        "[pidfd]",
+        Arc::new(PidFd {
+            process: process.clone(),
+        }),
+        flags,
+    );
     thread.files().install(file, true)
 }
 

@@ -38,7 +38,13 @@ pub struct Slot {
 impl Slot {
     /// A piece of somebody else's page (splice).
     pub fn shared(frame: Frame, off: usize, len: usize) -> Self {
-        Self { frame, off, len, mergeable: false, packet: false }
+        Self {
+            frame,
+            off,
+            len,
+            mergeable: false,
+            packet: false,
+        }
     }
 }
 
@@ -63,7 +69,10 @@ pub struct Pipe {
 
 impl Pipe {
     fn new() -> Arc<Self> {
-        let ring = Ring { capacity: DEFAULT_SLOTS, ..Ring::default() };
+        let ring = Ring {
+            capacity: DEFAULT_SLOTS,
+            ..Ring::default()
+        };
         Arc::new(Self {
             ring: Mutex::new(ring),
             readable: Arc::new(WaitQueue::new()),
@@ -103,7 +112,9 @@ impl Pipe {
             let ring = self.ring.lock();
             (!ring.slots.is_empty() || ring.writers == 0).then_some(())
         };
-        let waited = self.readable.wait_exclusive(SleepMode::Interruptible, None, ready);
+        let waited = self
+            .readable
+            .wait_exclusive(SleepMode::Interruptible, None, ready);
         waited.map_err(|_| Errno::ERESTARTSYS)
     }
 
@@ -143,10 +154,18 @@ impl Pipe {
                 return Ok(total);
             }
             if nonblock {
-                return if total > 0 { Ok(total) } else { Err(Errno::EAGAIN) };
+                return if total > 0 {
+                    Ok(total)
+                } else {
+                    Err(Errno::EAGAIN)
+                };
             }
             if self.wait_writable().is_err() {
-                return if total > 0 { Ok(total) } else { Err(Errno::ERESTARTSYS) };
+                return if total > 0 {
+                    Ok(total)
+                } else {
+                    Err(Errno::ERESTARTSYS)
+                };
             }
         }
     }
@@ -156,7 +175,9 @@ impl Pipe {
             let ring = self.ring.lock();
             (ring.slots.len() < ring.capacity || ring.readers == 0).then_some(())
         };
-        let waited = self.writable.wait_exclusive(SleepMode::Interruptible, None, ready);
+        let waited = self
+            .writable
+            .wait_exclusive(SleepMode::Interruptible, None, ready);
         waited.map_err(|_| Errno::ERESTARTSYS)
     }
 
@@ -191,7 +212,8 @@ impl Pipe {
                 ring.spare = None;
             }
         }
-        let events = PollEvents::READABLE | PollEvents::WRITABLE | PollEvents::HUP | PollEvents::ERR;
+        let events =
+            PollEvents::READABLE | PollEvents::WRITABLE | PollEvents::HUP | PollEvents::ERR;
         self.readable.wake(usize::MAX, events.key());
         self.writable.wake(usize::MAX, events.key());
     }
@@ -380,7 +402,13 @@ fn fill(ring: &mut Ring, src: &mut IoSrc, packets: bool, atomic: bool) -> Result
             Err(error) if moved == 0 => return Err(error),
             Err(_) => break,
         };
-        ring.slots.push_back(Slot { frame, off: 0, len: n, mergeable: !packets, packet: packets });
+        ring.slots.push_back(Slot {
+            frame,
+            off: 0,
+            len: n,
+            mergeable: !packets,
+            packet: packets,
+        });
         moved += n;
     }
     Ok(moved)
@@ -404,7 +432,11 @@ impl FileOps for PipeEnd {
     }
 
     fn write(&self, file: &File, src: &mut IoSrc, _pos: u64) -> Result<usize> {
-        self.pipe.write(src, file.nonblocking(), file.flags().contains(OpenFlags::DIRECT))
+        self.pipe.write(
+            src,
+            file.nonblocking(),
+            file.flags().contains(OpenFlags::DIRECT),
+        )
     }
 
     fn seekable(&self) -> bool {
@@ -481,13 +513,24 @@ pub fn open_fifo(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn FileOps
         ring.opened[0] += u64::from(reads);
         ring.opened[1] += u64::from(writes);
         let other = usize::from(reads);
-        let alone = if reads { ring.writers == 0 } else { ring.readers == 0 };
-        (other, (alone && !nonblock && !(reads && writes)).then_some(ring.opened[other]))
+        let alone = if reads {
+            ring.writers == 0
+        } else {
+            ring.readers == 0
+        };
+        (
+            other,
+            (alone && !nonblock && !(reads && writes)).then_some(ring.opened[other]),
+        )
     };
     pipe.readable.wake_all();
     pipe.writable.wake_all();
     if let Some(seen) = seen {
-        let queue = if reads { &pipe.readable } else { &pipe.writable };
+        let queue = if reads {
+            &pipe.readable
+        } else {
+            &pipe.writable
+        };
         let came = queue.wait(SleepMode::Interruptible, None, || {
             (pipe.ring.lock().opened[other] != seen).then_some(())
         });

@@ -38,10 +38,16 @@ pub fn wait(
     let expired = |at: u64| keel_hal::time::now() >= at;
     if deadline.is_some_and(expired) {
         let found = look(&mut PollTable::probe());
-        return if found > 0 { Ok(found) } else { Err(Nothing::TimedOut) };
+        return if found > 0 {
+            Ok(found)
+        } else {
+            Err(Nothing::TimedOut)
+        };
     }
-    let poller =
-        Arc::new(Poller { task: task::current().clone(), triggered: AtomicBool::new(false) });
+    let poller = Arc::new(Poller {
+        task: task::current().clone(),
+        triggered: AtomicBool::new(false),
+    });
     let mut table = PollTable::new(poller.clone(), false);
     let mut found = look(&mut table);
     table.stop_registering();
@@ -76,7 +82,8 @@ pub const SELECT_IN: PollEvents = PollEvents::READABLE
     .union(PollEvents::HUP)
     .union(PollEvents::ERR);
 /// As [`SELECT_IN`].
-pub const SELECT_OUT: PollEvents =
-    PollEvents::WRITABLE.union(PollEvents::WRBAND).union(PollEvents::ERR);
+pub const SELECT_OUT: PollEvents = PollEvents::WRITABLE
+    .union(PollEvents::WRBAND)
+    .union(PollEvents::ERR);
 /// As [`SELECT_IN`].
 pub const SELECT_EXCEPT: PollEvents = PollEvents::PRI;

@@ -18,8 +18,14 @@ pub struct SignalFd {
 
 /// A file that gives the signals of `mask`.
 pub fn create(mask: u64, flags: OpenFlags) -> Arc<File> {
-    let signals = SignalFd { mask: AtomicU64::new(mask & !UNBLOCKABLE) };
-    anon_file("anon_inode:[signalfd]", Arc::new(signals), flags | OpenFlags::RDWR)
+    let signals = SignalFd {
+        mask: AtomicU64::new(mask & !UNBLOCKABLE),
+    };
+    anon_file(
+        "anon_inode:[signalfd]",
+        Arc::new(signals),
+        flags | OpenFlags::RDWR,
+    )
 }
 
 impl SignalFd {
@@ -113,7 +119,10 @@ impl FileOps for SignalFd {
     }
 
     fn show_fdinfo(&self, _file: &File, out: &mut String) {
-        out.push_str(&format!("sigmask:\t{:016x}\n", self.mask.load(Ordering::Relaxed)));
+        out.push_str(&format!(
+            "sigmask:\t{:016x}\n",
+            self.mask.load(Ordering::Relaxed)
+        ));
     }
 
     fn as_any(&self) -> &dyn Any {

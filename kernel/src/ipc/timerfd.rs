@@ -1,7 +1,7 @@
 //! Timers that are read as files (timerfd_create(2)).
 
 use core::any::Any;
-use keel_abi::args::{UserPtr};
+use keel_abi::args::UserPtr;
 use keel_abi::flags::{ClockId, OpenFlags};
 
 use crate::fs::{File, FileOps, IoDst, PollEvents, PollTable, anon_file};
@@ -47,7 +47,11 @@ pub fn create(clock: ClockId, flags: OpenFlags) -> Arc<File> {
     });
     let fired = shared.clone();
     let timer = Timer::repeating(move || fired.expire());
-    let timerfd = Arc::new(TimerFd { clock, shared, timer });
+    let timerfd = Arc::new(TimerFd {
+        clock,
+        shared,
+        timer,
+    });
     if timerfd.is_wall_clock() {
         let mut list = WALL_TIMERS.lock();
         list.retain(|known| known.strong_count() > 0);
@@ -87,7 +91,10 @@ pub struct Setting {
 
 impl TimerFd {
     fn is_wall_clock(&self) -> bool {
-        matches!(self.clock, ClockId::CLOCK_REALTIME | ClockId::CLOCK_REALTIME_ALARM)
+        matches!(
+            self.clock,
+            ClockId::CLOCK_REALTIME | ClockId::CLOCK_REALTIME_ALARM
+        )
     }
 
     /// Arms or disarms; gives what was set before.
@@ -123,7 +130,10 @@ impl TimerFd {
             0 => 0,
             next => next.saturating_sub(monotonic_ns()).max(1),
         };
-        Setting { value, interval: state.interval }
+        Setting {
+            value,
+            interval: state.interval,
+        }
     }
 
     fn take(&self) -> Option<Result<u64>> {
@@ -156,13 +166,19 @@ impl TimerFd {
         if let Some(next) = next {
             self.timer.arm(next);
         }
-        self.shared.readable.wake(usize::MAX, PollEvents::READABLE.key());
+        self.shared
+            .readable
+            .wake(usize::MAX, PollEvents::READABLE.key());
     }
 }
 
 /// The wall clock was set: timers with TFD_TIMER_CANCEL_ON_SET are cancelled, absolute ones move.
 pub fn clock_was_set() {
-    let timers: Vec<_> = WALL_TIMERS.lock().iter().filter_map(Weak::upgrade).collect();
+    let timers: Vec<_> = WALL_TIMERS
+        .lock()
+        .iter()
+        .filter_map(Weak::upgrade)
+        .collect();
     for timer in timers {
         timer.clock_was_set();
     }
@@ -192,7 +208,11 @@ impl FileOps for TimerFd {
     fn poll(&self, _file: &File, table: &mut PollTable) -> PollEvents {
         table.add(&self.shared.readable);
         let state = *self.shared.state.lock();
-        if state.ticks > 0 || state.cancelled { PollEvents::READABLE } else { PollEvents::empty() }
+        if state.ticks > 0 || state.cancelled {
+            PollEvents::READABLE
+        } else {
+            PollEvents::empty()
+        }
     }
 
     fn ioctl(&self, _file: &Arc<File>, cmd: u32, arg: u64) -> Result<usize> {
@@ -205,7 +225,9 @@ impl FileOps for TimerFd {
             return Err(Errno::EINVAL);
         }
         self.shared.state.lock().ticks = ticks;
-        self.shared.readable.wake(usize::MAX, PollEvents::READABLE.key());
+        self.shared
+            .readable
+            .wake(usize::MAX, PollEvents::READABLE.key());
         Ok(0)
     }
 

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use keel_hal::paging::{PageProt, PageTable};
 
-use super::vma::{Backing, Vma, VmFlags, VmaInfo, VmaMap};
+use super::vma::{Backing, VmFlags, Vma, VmaInfo, VmaMap};
 use super::{MmapRegistry, TASK_SIZE_MAX};
 use crate::prelude::*;
 
@@ -60,7 +60,12 @@ pub struct MmLimits {
 
 impl Default for MmLimits {
     fn default() -> Self {
-        Self { address_space: u64::MAX, data: u64::MAX, stack: 8 << 20, memlock: 8 << 20 }
+        Self {
+            address_space: u64::MAX,
+            data: u64::MAX,
+            stack: 8 << 20,
+            memlock: 8 << 20,
+        }
     }
 }
 
@@ -127,7 +132,10 @@ impl AddressSpace {
             table: Arc::new(table),
             state: RwLock::new(MmState {
                 vmas: VmaMap::default(),
-                layout: Layout { mmap_base: TASK_SIZE_MAX, ..Layout::default() },
+                layout: Layout {
+                    mmap_base: TASK_SIZE_MAX,
+                    ..Layout::default()
+                },
                 total_pages: 0,
                 locked_pages: 0,
                 default_flags: VmFlags::empty(),
@@ -166,7 +174,10 @@ impl AddressSpace {
 
     /// Minor and major faults so far.
     pub fn fault_counts(&self) -> (u64, u64) {
-        (self.faults[0].load(Ordering::Relaxed), self.faults[1].load(Ordering::Relaxed))
+        (
+            self.faults[0].load(Ordering::Relaxed),
+            self.faults[1].load(Ordering::Relaxed),
+        )
     }
 
     /// A copy for fork(2): private pages are shared copy-on-write.
@@ -218,11 +229,6 @@ impl AddressSpace {
         }
     }
 
-    /// How many VMAs there are.
-    pub fn vma_count(&self) -> usize {
-        self.state.read().vmas.count()
-    }
-
     /// Resident pages.
     pub fn resident(&self) -> usize {
         self.table.resident()
@@ -240,7 +246,10 @@ impl AddressSpace {
         let mut stats = MmStats {
             total: state.total_pages,
             resident,
-            peak_resident: self.peak_rss.fetch_max(resident, Ordering::Relaxed).max(resident),
+            peak_resident: self
+                .peak_rss
+                .fetch_max(resident, Ordering::Relaxed)
+                .max(resident),
             locked: state.locked_pages,
             ..MmStats::default()
         };
@@ -251,7 +260,9 @@ impl AddressSpace {
             } else if vma.prot.contains(PageProt::WRITE) && !vma.shared() {
                 stats.data += pages;
             } else if vma.prot.contains(PageProt::EXEC) {
-                if vma.start >= state.layout.start_code && vma.end <= state.layout.end_code + PAGE_SIZE {
+                if vma.start >= state.layout.start_code
+                    && vma.end <= state.layout.end_code + PAGE_SIZE
+                {
                     stats.text += pages;
                 } else {
                     stats.lib += pages;
@@ -284,8 +295,12 @@ impl AddressSpace {
     pub(super) fn zap_object_pages(&self, registry: &MmapRegistry, first: u64, last: u64) {
         let state = self.state.read();
         for vma in state.vmas.iter() {
-            let Some((start, end)) = shown_at(vma, registry, first, last) else { continue };
-            let Backing::Object { object, .. } = &vma.backing else { continue };
+            let Some((start, end)) = shown_at(vma, registry, first, last) else {
+                continue;
+            };
+            let Backing::Object { object, .. } = &vma.backing else {
+                continue;
+            };
             if vma.shared() || !vma.has_anon.load(Ordering::Relaxed) {
                 self.table.unmap_range(start, end, &mut |_, _| {});
                 continue;
@@ -298,7 +313,10 @@ impl AddressSpace {
                 let mut own = None;
                 object.pages_nearby(pgoff, 1, &mut |_, frame| own = Some(frame));
                 let mapped = cursor.query();
-                if own.zip(mapped).is_some_and(|(own, mapping)| mapping.frame.same(&own)) {
+                if own
+                    .zip(mapped)
+                    .is_some_and(|(own, mapping)| mapping.frame.same(&own))
+                {
                     cursor.unmap();
                 }
                 if !cursor.next() {
@@ -323,7 +341,9 @@ impl AddressSpace {
         let state = self.state.read();
         let mut was_writable = false;
         for vma in state.vmas.iter().filter(|vma| vma.shared()) {
-            let Some((start, end)) = shown_at(vma, registry, pgoff, pgoff + 1) else { continue };
+            let Some((start, end)) = shown_at(vma, registry, pgoff, pgoff + 1) else {
+                continue;
+            };
             let mut cursor = self.table.cursor(start, end);
             if let Some(mapping) = cursor.query()
                 && mapping.prot.contains(PageProt::WRITE)
@@ -338,8 +358,13 @@ impl AddressSpace {
 
 /// The addresses at which `vma` shows pages `[first, last)` of the object that `registry` belongs to.
 fn shown_at(vma: &Vma, registry: &MmapRegistry, first: u64, last: u64) -> Option<(usize, usize)> {
-    let Backing::Object { object, pgoff, .. } = &vma.backing else { return None };
-    if !object.mappings().is_some_and(|own| core::ptr::eq(own, registry)) {
+    let Backing::Object { object, pgoff, .. } = &vma.backing else {
+        return None;
+    };
+    if !object
+        .mappings()
+        .is_some_and(|own| core::ptr::eq(own, registry))
+    {
         return None;
     }
     let pages = (vma.len() >> PAGE_SHIFT) as u64;

@@ -20,11 +20,6 @@ impl AnonObject {
             registry: MmapRegistry::new(),
         })
     }
-
-    /// How many pages have been touched.
-    pub fn resident(&self) -> usize {
-        self.pages.lock().len()
-    }
 }
 
 impl VmObject for AnonObject {

@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering;
 use keel_hal::paging::PageProt;
 
 use super::address_space::MmState;
-use super::vma::{Backing, Vma, VmFlags};
+use super::vma::{Backing, VmFlags, Vma};
 use super::{AddressSpace, VmFault, VmObject, alloc_user_frame};
 use crate::prelude::*;
 
@@ -88,7 +88,9 @@ impl AddressSpace {
             if cursor.query().is_none() {
                 let read_only = vma.prot - PageProt::WRITE;
                 vma.has_anon.store(true, Ordering::Relaxed);
-                cursor.map(super::oom::zero_frame(), read_only).map_err(|_| VmFault::Oom)?;
+                cursor
+                    .map(super::oom::zero_frame(), read_only)
+                    .map_err(|_| VmFault::Oom)?;
             }
             return Ok(());
         }
@@ -97,19 +99,26 @@ impl AddressSpace {
         match cursor.query() {
             None => {
                 vma.has_anon.store(true, Ordering::Relaxed);
-                cursor.map(fresh, vma.prot).map(drop).map_err(|_| VmFault::Oom)
+                cursor
+                    .map(fresh, vma.prot)
+                    .map(drop)
+                    .map_err(|_| VmFault::Oom)
             }
             Some(old) if old.prot.contains(PageProt::WRITE) => Ok(()),
-            Some(old) if old.frame.same(&super::oom::zero_frame()) => {
-                cursor.map(fresh, vma.prot).map(drop).map_err(|_| VmFault::Oom)
-            }
+            Some(old) if old.frame.same(&super::oom::zero_frame()) => cursor
+                .map(fresh, vma.prot)
+                .map(drop)
+                .map_err(|_| VmFault::Oom),
             Some(old) if sole_owner(&old.frame) => {
                 cursor.protect(vma.prot);
                 Ok(())
             }
             Some(old) => {
                 fresh.copy_from(&old.frame);
-                cursor.map(fresh, vma.prot).map(drop).map_err(|_| VmFault::Oom)
+                cursor
+                    .map(fresh, vma.prot)
+                    .map(drop)
+                    .map_err(|_| VmFault::Oom)
             }
         }
     }
@@ -157,7 +166,10 @@ impl AddressSpace {
             Some(now) if !now.frame.same(&source) => Err(VmFault::Retry),
             _ => {
                 vma.has_anon.store(true, Ordering::Relaxed);
-                cursor.map(fresh, vma.prot).map(drop).map_err(|_| VmFault::Oom)
+                cursor
+                    .map(fresh, vma.prot)
+                    .map(drop)
+                    .map_err(|_| VmFault::Oom)
             }
         }
     }
@@ -174,7 +186,11 @@ impl AddressSpace {
             return Ok(());
         }
         let frame = object.fault(vma.pgoff_at(va), write)?;
-        let prot = if write { vma.prot } else { vma.prot - PageProt::WRITE };
+        let prot = if write {
+            vma.prot
+        } else {
+            vma.prot - PageProt::WRITE
+        };
         let mut cursor = self.table().cursor(va, va + PAGE_SIZE);
         match cursor.query() {
             Some(now) if now.frame.same(&frame) && now.prot.contains(prot) => Ok(()),
@@ -212,7 +228,9 @@ impl AddressSpace {
         if state.vmas.find(addr).is_some() {
             return true;
         }
-        let Some(above) = state.vmas.find_above(addr) else { return false };
+        let Some(above) = state.vmas.find_above(addr) else {
+            return false;
+        };
         if !above.flags.contains(VmFlags::GROWSDOWN) {
             return false;
         }
@@ -223,7 +241,9 @@ impl AddressSpace {
             .vmas
             .find_below(old_start)
             .is_some_and(|below| below.end.saturating_add(guard) > new_start);
-        if (end - new_start) as u64 > state.limits.stack || too_close || new_start < super::MMAP_MIN_ADDR
+        if (end - new_start) as u64 > state.limits.stack
+            || too_close
+            || new_start < super::MMAP_MIN_ADDR
         {
             return false;
         }
@@ -253,7 +273,9 @@ impl MmState {
 
 fn allows(vma: &Vma, access: Access) -> bool {
     match access {
-        Access::Read => vma.prot.intersects(PageProt::READ | PageProt::WRITE | PageProt::EXEC),
+        Access::Read => vma
+            .prot
+            .intersects(PageProt::READ | PageProt::WRITE | PageProt::EXEC),
         Access::Write => vma.prot.contains(PageProt::WRITE),
         Access::Execute => vma.prot.contains(PageProt::EXEC),
     }

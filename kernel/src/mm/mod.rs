@@ -24,7 +24,7 @@ pub use fault::{Access, FaultOutcome};
 pub use object::{MmapRegistry, SpecialPages, VmFault, VmObject};
 pub use oom::{OOM_KILLS, alloc_user_frame};
 pub use ops::{MAX_MAP_COUNT, MapRequest, user_range};
-pub use vma::{Backing, Vma, VmFlags, VmaInfo, VmaMap};
+pub use vma::{Backing, VmFlags, VmaInfo};
 
 /// The highest user address plus one (`TASK_SIZE_MAX`).
 pub use keel_hal::addr::TASK_SIZE_MAX;

@@ -44,7 +44,9 @@ pub struct MmapRegistry {
 impl MmapRegistry {
     /// An empty registry.
     pub const fn new() -> Self {
-        Self { list: SpinLock::new(Vec::new()) }
+        Self {
+            list: SpinLock::new(Vec::new()),
+        }
     }
 
     /// Notes that `mm` maps the object.
@@ -67,7 +69,9 @@ impl MmapRegistry {
     /// Makes page `pgoff` read-only in every page table, so that the next write faults again. True if it was
     /// writable (and so perhaps written) somewhere.
     pub fn write_protect(&self, pgoff: u64) -> bool {
-        self.users().iter().fold(false, |was, mm| mm.write_protect_object_page(self, pgoff) | was)
+        self.users().iter().fold(false, |was, mm| {
+            mm.write_protect_object_page(self, pgoff) | was
+        })
     }
 
     /// Whether a shared mapping of it may be written (memfd seals).

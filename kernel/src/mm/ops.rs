@@ -4,7 +4,7 @@ use core::ops::Range;
 use keel_hal::paging::PageProt;
 
 use super::address_space::MmState;
-use super::vma::{Backing, Vma, VmFlags};
+use super::vma::{Backing, VmFlags, Vma};
 use super::{Access, AddressSpace, FaultOutcome, MMAP_MIN_ADDR, TASK_SIZE_MAX, page_up};
 use crate::prelude::*;
 
@@ -58,7 +58,9 @@ impl AddressSpace {
     ///
     /// EINVAL for a bad length or alignment, ENOMEM beyond a limit, EEXIST, EPERM below `mmap_min_addr`.
     pub fn mmap(self: &Arc<Self>, request: MapRequest) -> Result<usize> {
-        let len = page_up(request.len).filter(|len| *len > 0).ok_or(Errno::ENOMEM)?;
+        let len = page_up(request.len)
+            .filter(|len| *len > 0)
+            .ok_or(Errno::ENOMEM)?;
         if len > TASK_SIZE_MAX {
             return Err(Errno::ENOMEM);
         }
@@ -97,14 +99,20 @@ impl AddressSpace {
 
     /// munmap(2): EINVAL for an unaligned address or an empty or impossible range.
     pub fn munmap(&self, addr: usize, len: usize) -> Result<()> {
-        let range = user_range(addr, len).filter(|r| !r.is_empty()).ok_or(Errno::EINVAL)?;
+        let range = user_range(addr, len)
+            .filter(|r| !r.is_empty())
+            .ok_or(Errno::EINVAL)?;
         let mut state = self.state.write();
         self.unmap_locked(&mut state, range.start, range.end)
     }
 
     /// Removes everything in `start..end`.
     fn unmap_locked(&self, state: &mut MmState, start: usize, end: usize) -> Result<()> {
-        if state.vmas.overlapping(start, end).any(|vma| vma.flags.contains(VmFlags::SEALED)) {
+        if state
+            .vmas
+            .overlapping(start, end)
+            .any(|vma| vma.flags.contains(VmFlags::SEALED))
+        {
             return Err(Errno::EPERM);
         }
         let mut gone = state.take_range(start, end)?;
@@ -118,7 +126,7 @@ impl AddressSpace {
     /// mprotect(2). ENOMEM where nothing is mapped, EACCES where the mapping does not allow it.
     pub fn mprotect(&self, addr: usize, len: usize, prot: PageProt) -> Result<()> {
         let range = user_range(addr, len).ok_or(Errno::ENOMEM)?;
-        if addr % PAGE_SIZE != 0 {
+        if !addr.is_multiple_of(PAGE_SIZE) {
             return Err(Errno::EINVAL);
         }
         if range.is_empty() {
@@ -139,9 +147,14 @@ impl AddressSpace {
         }
         state.change_range(&range, |vma| vma.prot = prot)?;
         // Never adds WRITE: the next write faults, which knows about copy-on-write and dirty pages.
-        self.table().protect_range(range.start, range.end, &mut |_, mapping| {
-            if mapping.prot.contains(PageProt::WRITE) { prot } else { prot - PageProt::WRITE }
-        });
+        self.table()
+            .protect_range(range.start, range.end, &mut |_, mapping| {
+                if mapping.prot.contains(PageProt::WRITE) {
+                    prot
+                } else {
+                    prot - PageProt::WRITE
+                }
+            });
         state.join_range(&range);
         Ok(())
     }
@@ -155,7 +168,9 @@ impl AddressSpace {
         if wanted < start_brk || wanted > TASK_SIZE_MAX {
             return old;
         }
-        let (Some(new_top), Some(old_top)) = (page_up(wanted), page_up(old)) else { return old };
+        let (Some(new_top), Some(old_top)) = (page_up(wanted), page_up(old)) else {
+            return old;
+        };
         let done = if new_top < old_top {
             self.munmap(new_top, old_top - new_top)
         } else if new_top > old_top {
@@ -166,7 +181,11 @@ impl AddressSpace {
             request.fixed = true;
             request.no_replace = true;
             request.flags = VmFlags::HEAP;
-            if beyond { Err(Errno::ENOMEM) } else { self.mmap(request).map(drop) }
+            if beyond {
+                Err(Errno::ENOMEM)
+            } else {
+                self.mmap(request).map(drop)
+            }
         } else {
             Ok(())
         };
@@ -190,8 +209,10 @@ impl AddressSpace {
         keep_old: bool,
     ) -> Result<usize> {
         let old_len = page_up(old_len).ok_or(Errno::EINVAL)?;
-        let new_len = page_up(new_len).filter(|len| *len > 0).ok_or(Errno::EINVAL)?;
-        if old % PAGE_SIZE != 0 || new_len > TASK_SIZE_MAX {
+        let new_len = page_up(new_len)
+            .filter(|len| *len > 0)
+            .ok_or(Errno::EINVAL)?;
+        if !old.is_multiple_of(PAGE_SIZE) || new_len > TASK_SIZE_MAX {
             return Err(Errno::EINVAL);
         }
         let mut state = self.state.write();
@@ -216,7 +237,11 @@ impl AddressSpace {
             return Err(Errno::EINVAL);
         }
         let grow = new_len.saturating_sub(old_len) >> PAGE_SHIFT;
-        if !state.may_expand(if keep_old { new_len >> PAGE_SHIFT } else { grow }) {
+        if !state.may_expand(if keep_old {
+            new_len >> PAGE_SHIFT
+        } else {
+            grow
+        }) {
             return Err(Errno::ENOMEM);
         }
         if vma.flags.contains(VmFlags::LOCKED) {
@@ -224,8 +249,8 @@ impl AddressSpace {
         }
         if target.is_none() && !keep_old && old_end == vma.end && old_len > 0 {
             let wanted_end = old.checked_add(new_len).filter(|end| *end <= TASK_SIZE_MAX);
-            let free = wanted_end
-                .is_some_and(|end| state.vmas.overlapping(old_end, end).next().is_none());
+            let free =
+                wanted_end.is_some_and(|end| state.vmas.overlapping(old_end, end).next().is_none());
             if let (true, Some(end)) = (free, wanted_end) {
                 if let Some(vma) = state.vmas.find_mut(old) {
                     vma.end = end;
@@ -277,7 +302,9 @@ impl AddressSpace {
         moved.start = new;
         moved.end = new + new_len;
         let carried = (old.end - old.start).min(new_len);
-        self.table().move_range(old.start, new, carried).map_err(|_| Errno::ENOMEM)?;
+        self.table()
+            .move_range(old.start, new, carried)
+            .map_err(|_| Errno::ENOMEM)?;
         self.register(&moved);
         state.total_pages += new_len >> PAGE_SHIFT;
         let locked = moved.flags.contains(VmFlags::LOCKED);
@@ -423,8 +450,15 @@ impl AddressSpace {
         let state = self.state.read();
         let covered = state.check_covered(&range);
         let mut files = Vec::new();
-        for vma in state.vmas.overlapping(range.start, range.end).filter(|vma| vma.shared()) {
-            if let Backing::Object { file: Some(file), .. } = &vma.backing {
+        for vma in state
+            .vmas
+            .overlapping(range.start, range.end)
+            .filter(|vma| vma.shared())
+        {
+            if let Backing::Object {
+                file: Some(file), ..
+            } = &vma.backing
+            {
                 let (start, end) = (vma.start.max(range.start), vma.end.min(range.end));
                 let from = vma.pgoff_at(start) << PAGE_SHIFT;
                 files.push((file.clone(), from..from + (end - start) as u64));
@@ -436,7 +470,10 @@ impl AddressSpace {
     /// Whether a VMA in the range is locked (msync(MS_INVALIDATE) gives EBUSY then).
     pub fn any_locked(&self, range: &Range<usize>) -> bool {
         let state = self.state.read();
-        state.vmas.overlapping(range.start, range.end).any(|v| v.flags.contains(VmFlags::LOCKED))
+        state
+            .vmas
+            .overlapping(range.start, range.end)
+            .any(|v| v.flags.contains(VmFlags::LOCKED))
     }
 
     /// Whether the page at `addr` is shared with others who map the same object.
@@ -501,7 +538,7 @@ impl MmState {
     /// Chooses the address of a new mapping.
     fn place(&self, request: &MapRequest, len: usize) -> Result<usize> {
         if request.fixed {
-            if request.addr % PAGE_SIZE != 0 {
+            if !request.addr.is_multiple_of(PAGE_SIZE) {
                 return Err(Errno::EINVAL);
             }
             let end = request.addr.checked_add(len).ok_or(Errno::ENOMEM)?;
@@ -514,7 +551,10 @@ impl MmState {
             return Ok(request.addr);
         }
         if request.low_2g {
-            return self.vmas.find_gap_up(1 << 30, 1 << 31, len).ok_or(Errno::ENOMEM);
+            return self
+                .vmas
+                .find_gap_up(1 << 30, 1 << 31, len)
+                .ok_or(Errno::ENOMEM);
         }
         let hint = super::page_down(request.addr.saturating_add(PAGE_SIZE - 1));
         if hint >= MMAP_MIN_ADDR
@@ -526,21 +566,30 @@ impl MmState {
         }
         self.vmas
             .find_gap_down(MMAP_MIN_ADDR, self.layout.mmap_base, len, STACK_GUARD)
-            .or_else(|| self.vmas.find_gap_up(self.layout.mmap_base, TASK_SIZE_MAX, len))
+            .or_else(|| {
+                self.vmas
+                    .find_gap_up(self.layout.mmap_base, TASK_SIZE_MAX, len)
+            })
             .ok_or(Errno::ENOMEM)
     }
 
     /// Takes the VMAs of `start..end` out, splitting at the edges.
     fn take_range(&mut self, start: usize, end: usize) -> Result<Vec<Vma>> {
         if self.vmas.count() + 2 > MAX_MAP_COUNT
-            && self.vmas.find(start).is_some_and(|vma| vma.start < start && vma.end > end)
+            && self
+                .vmas
+                .find(start)
+                .is_some_and(|vma| vma.start < start && vma.end > end)
         {
             return Err(Errno::ENOMEM);
         }
         self.vmas.split_at(start);
         self.vmas.split_at(end);
-        let starts: Vec<usize> =
-            self.vmas.overlapping(start, end).map(|vma| vma.start).collect();
+        let starts: Vec<usize> = self
+            .vmas
+            .overlapping(start, end)
+            .map(|vma| vma.start)
+            .collect();
         let mut gone = Vec::with_capacity(starts.len());
         for at in starts {
             if let Some(vma) = self.vmas.remove(at) {
@@ -564,11 +613,19 @@ impl MmState {
             }
             at = vma.end;
         }
-        if at < range.end { Err(Errno::ENOMEM) } else { Ok(()) }
+        if at < range.end {
+            Err(Errno::ENOMEM)
+        } else {
+            Ok(())
+        }
     }
 
     /// Applies `change` to just the range, splitting VMAs at its edges.
-    fn change_range(&mut self, range: &Range<usize>, mut change: impl FnMut(&mut Vma)) -> Result<()> {
+    fn change_range(
+        &mut self,
+        range: &Range<usize>,
+        mut change: impl FnMut(&mut Vma),
+    ) -> Result<()> {
         if range.is_empty() {
             return Ok(());
         }
@@ -577,7 +634,9 @@ impl MmState {
         }
         self.vmas.split_at(range.start);
         self.vmas.split_at(range.end);
-        self.vmas.overlapping_mut(range.start, range.end).for_each(&mut change);
+        self.vmas
+            .overlapping_mut(range.start, range.end)
+            .for_each(&mut change);
         Ok(())
     }
 
@@ -614,6 +673,5 @@ impl MmState {
 /// `addr..addr+len` rounded up to pages; `None` when unaligned or outside user space.
 pub fn user_range(addr: usize, len: usize) -> Option<Range<usize>> {
     let end = addr.checked_add(page_up(len)?)?;
-    (addr % PAGE_SIZE == 0 && end <= TASK_SIZE_MAX).then_some(addr..end)
+    (addr.is_multiple_of(PAGE_SIZE) && end <= TASK_SIZE_MAX).then_some(addr..end)
 }
-

@@ -23,9 +23,14 @@ impl AddressSpace {
                 return writable;
             }
         }
-        self.each_page(addr, bytes.len(), Access::Write, &mut |frame, off, range| {
-            frame.write(off, &bytes[range]);
-        })
+        self.each_page(
+            addr,
+            bytes.len(),
+            Access::Write,
+            &mut |frame, off, range| {
+                frame.write(off, &bytes[range]);
+            },
+        )
     }
 
     fn each_page(
@@ -37,12 +42,17 @@ impl AddressSpace {
     ) -> usize {
         let mut done = 0;
         while done < len {
-            let Some(at) = addr.checked_add(done).filter(|at| *at < super::TASK_SIZE_MAX) else {
+            let Some(at) = addr
+                .checked_add(done)
+                .filter(|at| *at < super::TASK_SIZE_MAX)
+            else {
                 break;
             };
             let va = super::page_down(at);
             let n = (va + PAGE_SIZE - at).min(len - done);
-            let Some(frame) = self.frame_at(va, access) else { break };
+            let Some(frame) = self.frame_at(va, access) else {
+                break;
+            };
             f(&frame, at - va, done..done + n);
             done += n;
         }
@@ -71,7 +81,9 @@ impl AddressSpace {
     fn each_forced(&self, addr: usize, bytes: &[u8]) -> usize {
         let mut done = 0;
         while done < bytes.len() {
-            let Some(at) = addr.checked_add(done) else { break };
+            let Some(at) = addr.checked_add(done) else {
+                break;
+            };
             let va = super::page_down(at);
             let n = (va + PAGE_SIZE - at).min(bytes.len() - done);
             if !self.force_private(va, at - va, &bytes[done..done + n]) {
@@ -89,13 +101,19 @@ impl AddressSpace {
             return false;
         }
         let state = self.state.read();
-        let Some(vma) = state.vmas.find(va) else { return false };
+        let Some(vma) = state.vmas.find(va) else {
+            return false;
+        };
         if vma.shared() || vma.prot.contains(PageProt::WRITE) {
             return false;
         }
-        let Some(fresh) = super::alloc_user_frame(AllocFlags::empty()) else { return false };
+        let Some(fresh) = super::alloc_user_frame(AllocFlags::empty()) else {
+            return false;
+        };
         let mut cursor = self.table().cursor(va, va + PAGE_SIZE);
-        let Some(old) = cursor.query() else { return false };
+        let Some(old) = cursor.query() else {
+            return false;
+        };
         let from_object = matches!(vma.backing, Backing::Object { .. });
         if !from_object && old.frame.ref_count() == 2 {
             old.frame.write(off, bytes);
@@ -103,7 +121,8 @@ impl AddressSpace {
         }
         fresh.copy_from(&old.frame);
         fresh.write(off, bytes);
-        vma.has_anon.store(true, core::sync::atomic::Ordering::Relaxed);
+        vma.has_anon
+            .store(true, core::sync::atomic::Ordering::Relaxed);
         cursor.map(fresh, old.prot).is_ok()
     }
 }

@@ -56,14 +56,22 @@ impl<T> UserAccess<T> for UserPtr<T> {
     where
         T: IntoBytes + Immutable,
     {
-        if self.is_null() { Ok(()) } else { self.write(value) }
+        if self.is_null() {
+            Ok(())
+        } else {
+            self.write(value)
+        }
     }
 
     fn read_if_given(self) -> Result<Option<T>>
     where
         T: FromBytes,
     {
-        if self.is_null() { Ok(None) } else { self.read().map(Some) }
+        if self.is_null() {
+            Ok(None)
+        } else {
+            self.read().map(Some)
+        }
     }
 
     fn read_array(self, count: usize) -> Result<Vec<T>>
@@ -74,7 +82,9 @@ impl<T> UserAccess<T> for UserPtr<T> {
         values.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
         let size = size_of::<T>();
         for at in 0..count {
-            let addr = (self.addr() as usize).checked_add(at * size).ok_or(Errno::EFAULT)?;
+            let addr = (self.addr() as usize)
+                .checked_add(at * size)
+                .ok_or(Errno::EFAULT)?;
             values.push(user::read_obj(addr).map_err(|_| Errno::EFAULT)?);
         }
         Ok(values)

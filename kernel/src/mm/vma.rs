@@ -107,7 +107,15 @@ impl Clone for Vma {
 impl Vma {
     /// A VMA over `start..end`.
     pub fn new(start: usize, end: usize, prot: PageProt, flags: VmFlags, backing: Backing) -> Self {
-        Self { start, end, prot, flags, backing, has_anon: AtomicBool::new(false), name: None }
+        Self {
+            start,
+            end,
+            prot,
+            flags,
+            backing,
+            has_anon: AtomicBool::new(false),
+            name: None,
+        }
     }
 
     /// Length in bytes.
@@ -145,8 +153,16 @@ impl Vma {
         let same_backing = match (&self.backing, &next.backing) {
             (Backing::Anon, Backing::Anon) => true,
             (
-                Backing::Object { object: a, pgoff: p, .. },
-                Backing::Object { object: b, pgoff: q, .. },
+                Backing::Object {
+                    object: a,
+                    pgoff: p,
+                    ..
+                },
+                Backing::Object {
+                    object: b,
+                    pgoff: q,
+                    ..
+                },
             ) => Arc::ptr_eq(a, b) && p + (self.len() >> PAGE_SHIFT) as u64 == *q,
             _ => false,
         };
@@ -186,22 +202,35 @@ pub struct VmaMap {
 impl VmaMap {
     /// The VMA that contains `addr`.
     pub fn find(&self, addr: usize) -> Option<&Vma> {
-        self.map.range(..=addr).next_back().map(|(_, vma)| vma).filter(|vma| addr < vma.end)
+        self.map
+            .range(..=addr)
+            .next_back()
+            .map(|(_, vma)| vma)
+            .filter(|vma| addr < vma.end)
     }
 
     /// As [`Self::find`].
     pub fn find_mut(&mut self, addr: usize) -> Option<&mut Vma> {
-        self.map.range_mut(..=addr).next_back().map(|(_, vma)| vma).filter(|vma| addr < vma.end)
+        self.map
+            .range_mut(..=addr)
+            .next_back()
+            .map(|(_, vma)| vma)
+            .filter(|vma| addr < vma.end)
     }
 
     /// The first VMA that ends above `addr` (Linux's `find_vma`).
     pub fn find_above(&self, addr: usize) -> Option<&Vma> {
-        self.find(addr).or_else(|| self.map.range(addr..).next().map(|(_, vma)| vma))
+        self.find(addr)
+            .or_else(|| self.map.range(addr..).next().map(|(_, vma)| vma))
     }
 
     /// The last VMA that ends at or below `addr`.
     pub fn find_below(&self, addr: usize) -> Option<&Vma> {
-        self.map.range(..addr).next_back().map(|(_, vma)| vma).filter(|vma| vma.end <= addr)
+        self.map
+            .range(..addr)
+            .next_back()
+            .map(|(_, vma)| vma)
+            .filter(|vma| vma.end <= addr)
     }
 
     /// All VMAs that touch `start..end`, in order.
@@ -213,7 +242,9 @@ impl VmaMap {
     /// As [`Self::overlapping`].
     pub fn overlapping_mut(&mut self, start: usize, end: usize) -> impl Iterator<Item = &mut Vma> {
         let first = self.find(start).map_or(start, |vma| vma.start);
-        self.map.range_mut(first..end.max(first)).map(|(_, vma)| vma)
+        self.map
+            .range_mut(first..end.max(first))
+            .map(|(_, vma)| vma)
     }
 
     /// All VMAs in order.
@@ -251,7 +282,9 @@ impl VmaMap {
             (Some(below), Some(vma)) if below.joins(vma) => Some((below.start, vma.end)),
             _ => None,
         };
-        let Some((below, end)) = joined else { return false };
+        let Some((below, end)) = joined else {
+            return false;
+        };
         let upper = self.map.remove(&start);
         if let Some(vma) = self.map.get_mut(&below) {
             vma.end = end;
@@ -287,7 +320,11 @@ impl VmaMap {
             if vma.end <= top && top - vma.end >= len {
                 break;
             }
-            let reserve = if vma.flags.contains(VmFlags::GROWSDOWN) { guard } else { 0 };
+            let reserve = if vma.flags.contains(VmFlags::GROWSDOWN) {
+                guard
+            } else {
+                0
+            };
             top = top.min(vma.start.saturating_sub(reserve));
         }
         top.checked_sub(len).filter(|start| *start >= low)

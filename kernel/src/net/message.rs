@@ -6,7 +6,7 @@ use keel_abi::types::{Cmsghdr, Ucred};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::Address;
-use crate::fs::{File, FdTable};
+use crate::fs::{FdTable, File};
 use crate::prelude::*;
 
 const SOL_SOCKET: i32 = 1;
@@ -93,7 +93,11 @@ fn check_claim(claim: &Ucred) -> Result<()> {
     let pid = claim.pid.0 == thread.process.pid as i32 || cred.has(Cap::SYS_ADMIN);
     let uid = [cred.uid, cred.euid, cred.suid].contains(&claim.uid.0) || cred.has(Cap::SETUID);
     let gid = [cred.gid, cred.egid, cred.sgid].contains(&claim.gid.0) || cred.has(Cap::SETGID);
-    if pid && uid && gid { Ok(()) } else { Err(Errno::EPERM) }
+    if pid && uid && gid {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// The caller's own credentials.
@@ -101,7 +105,11 @@ pub fn own_cred() -> Ucred {
     use keel_abi::args::{Gid, Pid, Uid};
     crate::process::current_opt().map_or_else(Ucred::default, |thread| {
         let cred = thread.cred();
-        Ucred { pid: Pid(thread.process.pid as i32), uid: Uid(cred.euid), gid: Gid(cred.egid) }
+        Ucred {
+            pid: Pid(thread.process.pid as i32),
+            uid: Uid(cred.euid),
+            gid: Gid(cred.egid),
+        }
     })
 }
 
@@ -117,7 +125,13 @@ pub fn build_control(
     let mut out = Vec::new();
     if received.pass_cred {
         let cred = received.ancillary.cred.unwrap_or_default();
-        push(&mut out, room, SCM_CREDENTIALS, cred.as_bytes(), &mut received.flags);
+        push(
+            &mut out,
+            room,
+            SCM_CREDENTIALS,
+            cred.as_bytes(),
+            &mut received.flags,
+        );
     }
     let passed = core::mem::take(&mut received.ancillary.files);
     if passed.is_empty() {
@@ -149,7 +163,11 @@ fn push(out: &mut Vec<u8>, room: usize, kind: i32, data: &[u8], flags: &mut MsgF
         *flags |= MsgFlags::CTRUNC;
         return;
     }
-    let header = Cmsghdr { cmsg_len: len, cmsg_level: SOL_SOCKET, cmsg_type: kind };
+    let header = Cmsghdr {
+        cmsg_len: len,
+        cmsg_level: SOL_SOCKET,
+        cmsg_type: kind,
+    };
     out.extend_from_slice(header.as_bytes());
     out.extend_from_slice(data);
     let padded = align(out.len()).min(room);

@@ -111,18 +111,23 @@ pub fn open_sockets() -> Vec<Arc<File>> {
 
 /// The socket behind a file: ENOTSOCK.
 pub fn socket_of(file: &File) -> Result<&Arc<dyn Socket>> {
-    file.ops_as::<SocketFile>().map(SocketFile::socket).ok_or(Errno::ENOTSOCK)
+    file.ops_as::<SocketFile>()
+        .map(SocketFile::socket)
+        .ok_or(Errno::ENOTSOCK)
 }
 
 impl FileOps for SocketFile {
     fn read(&self, file: &File, dst: &mut IoDst, _pos: u64) -> Result<usize> {
-        let received = self.socket.receive(dst, MsgFlags::empty(), file.nonblocking())?;
+        let received = self
+            .socket
+            .receive(dst, MsgFlags::empty(), file.nonblocking())?;
         Ok(received.bytes)
     }
 
     fn write(&self, file: &File, src: &mut IoSrc, _pos: u64) -> Result<usize> {
         let nonblock = file.nonblocking();
-        self.socket.send(src, None, Ancillary::default(), MsgFlags::empty(), nonblock)
+        self.socket
+            .send(src, None, Ancillary::default(), MsgFlags::empty(), nonblock)
     }
 
     fn seekable(&self) -> bool {

@@ -50,8 +50,13 @@ struct Message {
 
 enum Stage {
     Idle,
-    Listening { backlog: usize, waiting: VecDeque<Arc<UnixSocket>> },
-    Connected { peer: Weak<UnixSocket> },
+    Listening {
+        backlog: usize,
+        waiting: VecDeque<Arc<UnixSocket>>,
+    },
+    Connected {
+        peer: Weak<UnixSocket>,
+    },
     Closed,
 }
 
@@ -168,7 +173,9 @@ impl UnixSocket {
         let cred = own_cred();
         for (one, other) in [(&a, &b), (&b, &a)] {
             let mut state = one.state.lock();
-            state.stage = Stage::Connected { peer: Arc::downgrade(other) };
+            state.stage = Stage::Connected {
+                peer: Arc::downgrade(other),
+            };
             state.peer_cred = cred;
         }
         (a, b)
@@ -207,8 +214,7 @@ impl UnixSocket {
             return Err(Errno::EADDRINUSE);
         }
         permission::check_create(&parent.dir, &dir, &cred)?;
-        let (owner, perm) =
-            permission::new_owner(&dir, &cred, 0o777 & !thread.fs().umask(), false);
+        let (owner, perm) = permission::new_owner(&dir, &cred, 0o777 & !thread.fs().umask(), false);
         let mode = u32::from(FileType::Socket.mode().0) | perm;
         let inode = dir.ops.create(&dir, &parent.name, mode, 0, &owner)?;
         dentry.instantiate(inode.clone());
@@ -221,7 +227,10 @@ impl UnixSocket {
 
     fn bind_abstract(&self, name: &[u8]) -> Result<()> {
         let mut names = abstract_names().lock();
-        if names.get(name).is_some_and(|other| other.strong_count() > 0) {
+        if names
+            .get(name)
+            .is_some_and(|other| other.strong_count() > 0)
+        {
             return Err(Errno::EADDRINUSE);
         }
         names.insert(name.to_vec(), self.me.clone());
@@ -244,22 +253,24 @@ impl UnixSocket {
     fn find(&self, address: &Address) -> Result<Arc<UnixSocket>> {
         let found = match parse(address)? {
             Target::Auto => return Err(Errno::EINVAL),
-            Target::Abstract(name) => {
-                abstract_names().lock().get(name).and_then(Weak::upgrade)
-            }
+            Target::Abstract(name) => abstract_names().lock().get(name).and_then(Weak::upgrade),
             Target::Path(path) => {
                 let thread = current();
                 let place = namei::lookup(&thread, DirFd::CWD, path, LookupFlags::FOLLOW)?;
                 let inode = place.inode()?;
                 permission::check_path(&place, &inode, &thread.cred(), MAY_WRITE)?;
                 let bound = inode.special.lock().clone();
-                bound.and_then(|any| any.downcast::<Bound>().ok()).and_then(|bound| {
-                    bound.0.upgrade()?.downcast::<UnixSocket>().ok()
-                })
+                bound
+                    .and_then(|any| any.downcast::<Bound>().ok())
+                    .and_then(|bound| bound.0.upgrade()?.downcast::<UnixSocket>().ok())
             }
         };
         let socket = found.ok_or(Errno::ECONNREFUSED)?;
-        if socket.kind != self.kind { Err(Errno::EPROTOTYPE) } else { Ok(socket) }
+        if socket.kind != self.kind {
+            Err(Errno::EPROTOTYPE)
+        } else {
+            Ok(socket)
+        }
     }
 
     fn connect_stream(&self, address: &Address, nonblock: bool) -> Result<()> {
@@ -275,7 +286,9 @@ impl UnixSocket {
         let far = Self::new(self.kind);
         {
             let mut state = far.state.lock();
-            state.stage = Stage::Connected { peer: self.me.clone() };
+            state.stage = Stage::Connected {
+                peer: self.me.clone(),
+            };
             state.peer_cred = own_cred();
             state.peer_name = self.name.lock().clone();
         }
@@ -305,7 +318,10 @@ impl UnixSocket {
                 }
             };
             let deadline = self.deadline(self.options.lock().send_timeout);
-            match listener.writable.wait(SleepMode::Interruptible, deadline, room) {
+            match listener
+                .writable
+                .wait(SleepMode::Interruptible, deadline, room)
+            {
                 Ok(()) => {}
                 Err(WaitError::TimedOut) => return Err(Errno::EAGAIN),
                 Err(WaitError::Interrupted) => return Err(Errno::ERESTARTSYS),
@@ -313,11 +329,15 @@ impl UnixSocket {
         };
         {
             let mut state = self.state.lock();
-            state.stage = Stage::Connected { peer: Arc::downgrade(&far) };
+            state.stage = Stage::Connected {
+                peer: Arc::downgrade(&far),
+            };
             state.peer_cred = listener_cred;
             state.peer_name = listener.name.lock().clone();
         }
-        listener.readable.wake(usize::MAX, PollEvents::READABLE.key());
+        listener
+            .readable
+            .wake(usize::MAX, PollEvents::READABLE.key());
         self.writable.wake(usize::MAX, PollEvents::WRITABLE.key());
         Ok(())
     }
@@ -344,7 +364,12 @@ impl UnixSocket {
         Ok(())
     }
 
-    fn wait_for_room(&self, target: &UnixSocket, deadline: Option<u64>, nonblock: bool) -> Result<()> {
+    fn wait_for_room(
+        &self,
+        target: &UnixSocket,
+        deadline: Option<u64>,
+        nonblock: bool,
+    ) -> Result<()> {
         if nonblock {
             return Err(Errno::EAGAIN);
         }
@@ -355,7 +380,10 @@ impl UnixSocket {
             let few = target.kind != Kind::Datagram || state.queue.len() < DATAGRAMS_MAX;
             (gone || (state.queued < limit && few)).then_some(())
         };
-        match target.writable.wait(SleepMode::Interruptible, deadline, room) {
+        match target
+            .writable
+            .wait(SleepMode::Interruptible, deadline, room)
+        {
             Ok(()) => Ok(()),
             Err(WaitError::TimedOut) => Err(Errno::EAGAIN),
             Err(WaitError::Interrupted) => Err(Errno::ERESTARTSYS),
@@ -394,15 +422,23 @@ impl UnixSocket {
         let mut total = 0;
         loop {
             let want = src.remaining();
-            let piece = if self.kind == Kind::Stream { want.min(Self::PIECE) } else { want };
+            let piece = if self.kind == Kind::Stream {
+                want.min(Self::PIECE)
+            } else {
+                want
+            };
             let mut data = Vec::new();
             data.try_reserve_exact(piece).map_err(|_| Errno::ENOBUFS)?;
             data.resize(piece, 0);
             let n = if piece == 0 { 0 } else { src.take(&mut data)? };
             data.truncate(n);
             let from = self.name.lock().clone();
-            let mut message =
-                Message { data, taken: 0, ancillary: core::mem::take(&mut ancillary), from };
+            let mut message = Message {
+                data,
+                taken: 0,
+                ancillary: core::mem::take(&mut ancillary),
+                from,
+            };
             loop {
                 match target.deliver(message, limit) {
                     Ok(()) => break,
@@ -426,17 +462,28 @@ impl UnixSocket {
     }
 
     /// Takes what is there; `None` if nothing is.
-    fn take(&self, dst: &mut IoDst, flags: MsgFlags, received: &mut Received) -> Result<Option<()>> {
+    fn take(
+        &self,
+        dst: &mut IoDst,
+        flags: MsgFlags,
+        received: &mut Received,
+    ) -> Result<Option<()>> {
         let mut state = self.state.lock();
         let peek = flags.contains(MsgFlags::PEEK);
         if self.kind != Kind::Stream {
-            let Some(message) = state.queue.front() else { return Ok(None) };
+            let Some(message) = state.queue.front() else {
+                return Ok(None);
+            };
             let len = message.data.len();
             let n = dst.put(&message.data)?;
             if n < len {
                 received.flags |= MsgFlags::TRUNC;
             }
-            received.bytes = if flags.contains(MsgFlags::TRUNC) { len } else { n };
+            received.bytes = if flags.contains(MsgFlags::TRUNC) {
+                len
+            } else {
+                n
+            };
             received.from = Some(message.from.clone());
             if peek {
                 received.ancillary = copy_of(&message.ancillary);
@@ -448,7 +495,9 @@ impl UnixSocket {
         }
         let mut at = 0;
         while dst.remaining() > 0 {
-            let Some(message) = state.queue.get_mut(at) else { break };
+            let Some(message) = state.queue.get_mut(at) else {
+                break;
+            };
             // Bytes sent by different senders, or before and behind descriptors, are not read together.
             let marked = !message.ancillary.files.is_empty();
             if received.bytes > 0 && marked {
@@ -492,7 +541,10 @@ enum Refused {
 struct Bound(Weak<dyn Any + Send + Sync>);
 
 fn copy_of(ancillary: &Ancillary) -> Ancillary {
-    Ancillary { files: ancillary.files.clone(), cred: ancillary.cred }
+    Ancillary {
+        files: ancillary.files.clone(),
+        cred: ancillary.cred,
+    }
 }
 
 impl Socket for UnixSocket {
@@ -517,7 +569,10 @@ impl Socket for UnixSocket {
         let mut state = self.state.lock();
         match &mut state.stage {
             Stage::Idle => {
-                state.stage = Stage::Listening { backlog, waiting: VecDeque::new() };
+                state.stage = Stage::Listening {
+                    backlog,
+                    waiting: VecDeque::new(),
+                };
                 state.peer_cred = own_cred();
             }
             Stage::Listening { backlog: old, .. } => *old = backlog,
@@ -541,7 +596,10 @@ impl Socket for UnixSocket {
             None if nonblock => return Err(Errno::EAGAIN),
             None => {
                 let deadline = self.deadline(self.options.lock().receive_timeout);
-                match self.readable.wait_exclusive(SleepMode::Interruptible, deadline, next) {
+                match self
+                    .readable
+                    .wait_exclusive(SleepMode::Interruptible, deadline, next)
+                {
                     Ok(taken) => taken?,
                     Err(WaitError::TimedOut) => return Err(Errno::EAGAIN),
                     Err(WaitError::Interrupted) => return Err(Errno::ERESTARTSYS),
@@ -563,7 +621,9 @@ impl Socket for UnixSocket {
         let peer = self.find(address)?;
         let mut state = self.state.lock();
         state.peer_name = peer.name.lock().clone();
-        state.stage = Stage::Connected { peer: Arc::downgrade(&peer) };
+        state.stage = Stage::Connected {
+            peer: Arc::downgrade(&peer),
+        };
         Ok(())
     }
 
@@ -610,7 +670,10 @@ impl Socket for UnixSocket {
         }
         let nonblock = nonblock || flags.contains(MsgFlags::DONTWAIT);
         let options = *self.options.lock();
-        let mut received = Received { pass_cred: options.pass_cred, ..Received::default() };
+        let mut received = Received {
+            pass_cred: options.pass_cred,
+            ..Received::default()
+        };
         let deadline = self.deadline(options.receive_timeout);
         let wait_all = flags.contains(MsgFlags::WAITALL)
             && self.kind == Kind::Stream
@@ -632,7 +695,11 @@ impl Socket for UnixSocket {
             {
                 let mut state = self.state.lock();
                 if let Some(error) = state.error.take() {
-                    return if received.bytes > 0 { Ok(received) } else { Err(error) };
+                    return if received.bytes > 0 {
+                        Ok(received)
+                    } else {
+                        Err(error)
+                    };
                 }
                 let open = matches!(state.stage, Stage::Connected { .. });
                 if state.read_shut || state.peer_done {
@@ -646,14 +713,21 @@ impl Socket for UnixSocket {
                 }
             }
             if nonblock {
-                return if received.bytes > 0 { Ok(received) } else { Err(Errno::EAGAIN) };
+                return if received.bytes > 0 {
+                    Ok(received)
+                } else {
+                    Err(Errno::EAGAIN)
+                };
             }
             let ready = || {
                 let state = self.state.lock();
                 let end = state.read_shut || state.peer_done || state.error.is_some();
                 (!state.queue.is_empty() || end).then_some(())
             };
-            match self.readable.wait_exclusive(SleepMode::Interruptible, deadline, ready) {
+            match self
+                .readable
+                .wait_exclusive(SleepMode::Interruptible, deadline, ready)
+            {
                 Ok(()) => {}
                 Err(_) if received.bytes > 0 => return Ok(received),
                 Err(WaitError::TimedOut) => return Err(Errno::EAGAIN),
@@ -726,7 +800,10 @@ impl Socket for UnixSocket {
             events |= PollEvents::READABLE | PollEvents::RDHUP;
         }
         let both = (state.read_shut || state.peer_done) && state.write_shut;
-        events.set(PollEvents::HUP, self.is_connection() && (both || peer.is_none()));
+        events.set(
+            PollEvents::HUP,
+            self.is_connection() && (both || peer.is_none()),
+        );
         drop(state);
         let room = peer.is_none_or(|peer| {
             let state = peer.state.lock();
@@ -779,7 +856,11 @@ impl Socket for UnixSocket {
         if level != 1 {
             return Err(Errno::EOPNOTSUPP);
         }
-        let int = || i32::read_from_prefix(value).map(|(n, _)| n).map_err(|_| Errno::EINVAL);
+        let int = || {
+            i32::read_from_prefix(value)
+                .map(|(n, _)| n)
+                .map_err(|_| Errno::EINVAL)
+        };
         let time = || -> Result<u64> {
             let (time, _) = Timeval::read_from_prefix(value).map_err(|_| Errno::EINVAL)?;
             if !(0..1_000_000).contains(&time.tv_usec) {

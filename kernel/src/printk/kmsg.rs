@@ -19,7 +19,9 @@ struct Kmsg {
 
 /// Opens the log at its oldest record.
 pub fn open_kmsg(_flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
-    Ok(Arc::new(Kmsg { next: Mutex::new(super::bounds().0) }))
+    Ok(Arc::new(Kmsg {
+        next: Mutex::new(super::bounds().0),
+    }))
 }
 
 impl FileOps for Kmsg {
@@ -58,7 +60,10 @@ impl FileOps for Kmsg {
         let mut text = vec![0; len];
         src.take(&mut text)?;
         let (priority, text) = parse_priority(&text);
-        let end = text.iter().rposition(|b| *b != b'\n').map_or(0, |at| at + 1);
+        let end = text
+            .iter()
+            .rposition(|b| *b != b'\n')
+            .map_or(0, |at| at + 1);
         super::store(priority, &text[..end]);
         Ok(len)
     }
@@ -70,7 +75,11 @@ impl FileOps for Kmsg {
     fn poll(&self, _file: &File, table: &mut PollTable) -> PollEvents {
         table.add(super::readers());
         let more = super::bounds().2 > *self.next.lock();
-        if more { PollEvents::READABLE | PollEvents::WRITABLE } else { PollEvents::WRITABLE }
+        if more {
+            PollEvents::READABLE | PollEvents::WRITABLE
+        } else {
+            PollEvents::WRITABLE
+        }
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -81,11 +90,15 @@ impl FileOps for Kmsg {
 /// Takes a `<N>` prefix off.
 fn parse_priority(text: &[u8]) -> (u8, &[u8]) {
     let default = (LOG_USER | DEFAULT_LEVEL, text);
-    let Some(rest) = text.strip_prefix(b"<") else { return default };
+    let Some(rest) = text.strip_prefix(b"<") else {
+        return default;
+    };
     let Some(end) = rest.iter().position(|b| *b == b'>').filter(|end| *end <= 3) else {
         return default;
     };
-    let number = core::str::from_utf8(&rest[..end]).ok().and_then(|n| n.parse::<u8>().ok());
+    let number = core::str::from_utf8(&rest[..end])
+        .ok()
+        .and_then(|n| n.parse::<u8>().ok());
     match number {
         // Programs cannot pretend to be the kernel (facility 0).
         Some(n) if n >> 3 == 0 => (LOG_USER | n, &rest[end + 1..]),

@@ -84,14 +84,25 @@ pub fn store(priority: u8, text: &[u8]) {
         let seq = ring.next_seq;
         ring.next_seq += 1;
         ring.bytes += text.len();
-        ring.records.push_back(LogRecord { seq, time_ns: now, priority, text: text.to_vec() });
+        ring.records.push_back(LogRecord {
+            seq,
+            time_ns: now,
+            priority,
+            text: text.to_vec(),
+        });
         while ring.bytes > RING_BYTES {
-            let Some(old) = ring.records.pop_front() else { break };
+            let Some(old) = ring.records.pop_front() else {
+                break;
+            };
             ring.bytes -= old.text.len();
         }
     }
     let level = priority & 7;
-    let limit = if QUIET.load(Ordering::Relaxed) { 4 } else { CONSOLE_LEVEL.load(Ordering::Relaxed) };
+    let limit = if QUIET.load(Ordering::Relaxed) {
+        4
+    } else {
+        CONSOLE_LEVEL.load(Ordering::Relaxed)
+    };
     if level < limit {
         let line = format!(
             "[{:5}.{:06}] {}\r\n",
@@ -129,7 +140,11 @@ pub fn init() {
         set_console_level(level);
     }
     readers();
-    log::info!("Linux version {} (keel) {}", crate::syscall::RELEASE, crate::syscall::VERSION);
+    log::info!(
+        "Linux version {} (keel) {}",
+        crate::syscall::RELEASE,
+        crate::syscall::VERSION
+    );
     log::info!("Command line: {words}");
 }
 
@@ -155,8 +170,13 @@ pub fn record_at(seq: u64) -> Option<LogRecord> {
 /// Number of the oldest record, of the oldest since the last clear, and of the next to come.
 pub fn bounds() -> (u64, u64, u64) {
     let guard = RING.lock();
-    let Some(ring) = guard.as_ref() else { return (0, 0, 0) };
-    let first = ring.records.front().map_or(ring.next_seq, |record| record.seq);
+    let Some(ring) = guard.as_ref() else {
+        return (0, 0, 0);
+    };
+    let first = ring
+        .records
+        .front()
+        .map_or(ring.next_seq, |record| record.seq);
     (first, ring.cleared.max(first), ring.next_seq)
 }
 
@@ -169,8 +189,13 @@ pub fn clear() {
 
 /// A record as /dev/kmsg gives it.
 pub fn kmsg_line(record: &LogRecord) -> Vec<u8> {
-    let mut line =
-        format!("{},{},{},-;", record.priority, record.seq, record.time_ns / 1000).into_bytes();
+    let mut line = format!(
+        "{},{},{},-;",
+        record.priority,
+        record.seq,
+        record.time_ns / 1000
+    )
+    .into_bytes();
     for byte in &record.text {
         if *byte < 32 || *byte >= 127 || *byte == b'\\' {
             line.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
@@ -205,6 +230,11 @@ pub fn fatal(message: &str) {
         let seq = ring.next_seq;
         ring.next_seq += 1;
         let text = message.as_bytes().to_vec();
-        ring.records.push_back(LogRecord { seq, time_ns: now, priority: 0, text });
+        ring.records.push_back(LogRecord {
+            seq,
+            time_ns: now,
+            priority: 0,
+            text,
+        });
     }
 }

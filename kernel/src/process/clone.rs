@@ -68,10 +68,16 @@ pub fn clone(cx: &mut Ctx, request: &CloneRequest) -> Result<u32> {
     };
     let mut user = child_registers(cx.user, request);
     let (fs_base, gs_base) = task::current().segment_bases();
-    let fs_base = if flags.contains(CloneFlags::SETTLS) { request.tls } else { fs_base };
+    let fs_base = if flags.contains(CloneFlags::SETTLS) {
+        request.tls
+    } else {
+        fs_base
+    };
     let body = {
         let child = child.clone();
-        let set_tid = flags.contains(CloneFlags::CHILD_SETTID).then_some(request.child_tid);
+        let set_tid = flags
+            .contains(CloneFlags::CHILD_SETTID)
+            .then_some(request.child_tid);
         Box::new(move || {
             if let Some(addr) = set_tid {
                 // A bad address is the program's problem, as on Linux.
@@ -119,7 +125,8 @@ pub fn clone(cx: &mut Ctx, request: &CloneRequest) -> Result<u32> {
 
 fn check_flags(thread: &Arc<Thread>, request: &CloneRequest) -> Result<()> {
     let flags = request.flags;
-    let needs = |flag: CloneFlags, other: CloneFlags| flags.contains(flag) && !flags.contains(other);
+    let needs =
+        |flag: CloneFlags, other: CloneFlags| flags.contains(flag) && !flags.contains(other);
     if needs(CloneFlags::SIGHAND, CloneFlags::VM)
         || needs(CloneFlags::THREAD, CloneFlags::SIGHAND)
         || flags.contains(CloneFlags::NEWNS | CloneFlags::FS)
@@ -154,14 +161,21 @@ fn check_limit(thread: &Arc<Thread>) -> Result<()> {
 fn build(cx: &mut Ctx, request: &CloneRequest, tid: u32) -> Result<Arc<Thread>> {
     let flags = request.flags;
     let parent = cx.thread;
-    let mm: Arc<AddressSpace> =
-        if flags.contains(CloneFlags::VM) { parent.mm() } else { parent.mm().fork()? };
+    let mm: Arc<AddressSpace> = if flags.contains(CloneFlags::VM) {
+        parent.mm()
+    } else {
+        parent.mm().fork()?
+    };
     let files = if flags.contains(CloneFlags::FILES) {
         parent.files()
     } else {
         parent.files().clone_table()?
     };
-    let fs = if flags.contains(CloneFlags::FS) { parent.fs() } else { parent.fs().clone_context() };
+    let fs = if flags.contains(CloneFlags::FS) {
+        parent.fs()
+    } else {
+        parent.fs().clone_context()
+    };
     let ns = child_namespaces(parent, flags, &fs)?;
     let process = if flags.contains(CloneFlags::THREAD) {
         parent.process.clone()
@@ -171,8 +185,14 @@ fn build(cx: &mut Ctx, request: &CloneRequest, tid: u32) -> Result<Arc<Thread>> 
             flags.contains(CloneFlags::SIGHAND),
             flags.contains(CloneFlags::CLEAR_SIGHAND),
         );
-        let process =
-            Process::new(tid, old.pgid(), old.sid(), signals, old.rlimits.fork(), request.exit_signal);
+        let process = Process::new(
+            tid,
+            old.pgid(),
+            old.sid(),
+            signals,
+            old.rlimits.fork(),
+            request.exit_signal,
+        );
         inherit_process(old, &process);
         process
     };
@@ -183,16 +203,28 @@ fn build(cx: &mut Ctx, request: &CloneRequest, tid: u32) -> Result<Arc<Thread>> 
         cred: parent.cred(),
         ns,
         comm: parent.comm_bytes(),
-        signals: parent.signals.for_clone(flags.contains(CloneFlags::VM | CloneFlags::THREAD)
-            || (flags.contains(CloneFlags::VM) && !flags.contains(CloneFlags::VFORK))),
+        signals: parent.signals.for_clone(
+            flags.contains(CloneFlags::VM | CloneFlags::THREAD)
+                || (flags.contains(CloneFlags::VM) && !flags.contains(CloneFlags::VFORK)),
+        ),
     };
     let child = Thread::new(tid, process, parts);
     if flags.contains(CloneFlags::CHILD_CLEARTID) {
-        child.clear_child_tid.store(request.child_tid, Ordering::Relaxed);
+        child
+            .clear_child_tid
+            .store(request.child_tid, Ordering::Relaxed);
     }
-    child.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
-    child.timer_slack.store(parent.timer_slack.load(Ordering::Relaxed), Ordering::Relaxed);
-    child.ioprio.store(parent.ioprio.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.personality.store(
+        parent.personality.load(Ordering::Relaxed),
+        Ordering::Relaxed,
+    );
+    child.timer_slack.store(
+        parent.timer_slack.load(Ordering::Relaxed),
+        Ordering::Relaxed,
+    );
+    child
+        .ioprio
+        .store(parent.ioprio.load(Ordering::Relaxed), Ordering::Relaxed);
     if !flags.contains(CloneFlags::VM) {
         // Registered areas are at the same addresses in the copy; only fork keeps rseq.
         *child.rseq.lock() = *parent.rseq.lock();
@@ -225,9 +257,10 @@ fn inherit_process(old: &Arc<Process>, new: &Arc<Process>) {
     *new.exe.lock() = old.exe.lock().clone();
     new.auxv.lock().clone_from(&old.auxv.lock());
     new.set_oom_score_adj(old.oom_score_adj());
-    new.dumpable.store(old.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
-    let subreaper = old.child_subreaper.load(Ordering::Relaxed)
-        || old.has_subreaper.load(Ordering::Relaxed);
+    new.dumpable
+        .store(old.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
+    let subreaper =
+        old.child_subreaper.load(Ordering::Relaxed) || old.has_subreaper.load(Ordering::Relaxed);
     new.has_subreaper.store(subreaper, Ordering::Relaxed);
 }
 
@@ -254,7 +287,10 @@ fn publish(parent: &Arc<Thread>, child: &Arc<Thread>, flags: CloneFlags) {
     if !flags.contains(CloneFlags::THREAD) {
         let _family = FAMILY.lock();
         let real_parent = if flags.contains(CloneFlags::PARENT) {
-            parent.process.parent().unwrap_or_else(|| parent.process.clone())
+            parent
+                .process
+                .parent()
+                .unwrap_or_else(|| parent.process.clone())
         } else {
             parent.process.clone()
         };

@@ -184,7 +184,11 @@ impl Cred {
 
     /// EPERM unless `cap` is in force.
     pub fn require(&self, cap: Cap) -> Result<()> {
-        if self.has(cap) { Ok(()) } else { Err(Errno::EPERM) }
+        if self.has(cap) {
+            Ok(())
+        } else {
+            Err(Errno::EPERM)
+        }
     }
 
     /// Whether `gid` is the file-access group or a supplementary one.
@@ -225,7 +229,9 @@ pub fn file_caps(inode: &Arc<crate::fs::Inode>) -> Result<Option<FileCaps>> {
         Err(_) => return Ok(None),
     };
     let word = |at: usize| {
-        raw.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes)
+        raw.get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .map(u32::from_le_bytes)
     };
     let magic = word(0).ok_or(Errno::EINVAL)?;
     let words = match magic >> 24 {
@@ -233,7 +239,10 @@ pub fn file_caps(inode: &Arc<crate::fs::Inode>) -> Result<Option<FileCaps>> {
         2 | 3 => 2,
         _ => return Err(Errno::EINVAL),
     };
-    let mut caps = FileCaps { effective: magic & 1 != 0, ..FileCaps::default() };
+    let mut caps = FileCaps {
+        effective: magic & 1 != 0,
+        ..FileCaps::default()
+    };
     for i in 0..words {
         let shift = 32 * i as u32;
         let permitted = word(4 + 8 * i).ok_or(Errno::EINVAL)?;
@@ -260,13 +269,21 @@ pub fn exec_capabilities(
         caps.inheritable = CapSet::FULL;
         caps.effective = new.euid == 0;
     }
-    new.ambient = if privileged_file { CapSet::EMPTY } else { old.ambient };
+    new.ambient = if privileged_file {
+        CapSet::EMPTY
+    } else {
+        old.ambient
+    };
     new.permitted = old
         .inheritable
         .and(caps.inheritable)
         .or(caps.permitted.and(old.bounding))
         .or(new.ambient);
-    new.effective = if caps.effective { new.permitted } else { new.ambient };
+    new.effective = if caps.effective {
+        new.permitted
+    } else {
+        new.ambient
+    };
     new.securebits.remove(SecureBits::KEEP_CAPS);
     let by_file = file.is_some_and(|f| f.permitted != CapSet::EMPTY);
     by_file && new.uid != 0

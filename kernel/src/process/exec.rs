@@ -8,12 +8,12 @@ use keel_abi::args::{DirFd, UserPtr, UserStr};
 use keel_abi::flags::AtFlags;
 use keel_hal::paging::PageProt;
 use keel_hal::task;
+use keel_ld_support::ReadAt;
 use keel_ld_support::args::ExecArgs;
 use keel_ld_support::aslr::{AddressLayout, Config};
 use keel_ld_support::elf::{ExecStack, HEAD_SIZE, Kill, LoadPlan, Prot};
 use keel_ld_support::script::Script;
 use keel_ld_support::stack::{AuxInputs, HWCAP2_FSGSBASE, StackPlan, StackSink};
-use keel_ld_support::ReadAt;
 
 use super::rlimit::Resource;
 use super::{Cred, Thread, cred};
@@ -175,7 +175,13 @@ fn prepare(
                 Some(path) => Some(open_interpreter(thread, path)?),
                 None => None,
             };
-            return Ok(Program { file, plan, interp, args, comm });
+            return Ok(Program {
+                file,
+                plan,
+                interp,
+                args,
+                comm,
+            });
         };
         if depth >= MAX_SCRIPT_DEPTH {
             return Err(Errno::ELOOP);
@@ -225,7 +231,10 @@ fn run(cx: &mut Ctx, program: Program) -> Result<()> {
     let image = match load(thread, &mm, &program, &new_cred, secure) {
         Ok(image) => image,
         Err(Kill(error)) => {
-            log::debug!("exec of {:?} failed past the point of no return: {error:?}", program.comm);
+            log::debug!(
+                "exec of {:?} failed past the point of no return: {error:?}",
+                program.comm
+            );
             super::do_group_exit(thread, 9);
             return Err(error);
         }
@@ -246,9 +255,9 @@ fn kill_other_threads(thread: &Arc<Thread>) -> Result<()> {
             other.kill();
         }
     }
-    let alone = process
-        .thread_gone
-        .wait(SleepMode::Killable, None, || (process.thread_count() == 1).then_some(()));
+    let alone = process.thread_gone.wait(SleepMode::Killable, None, || {
+        (process.thread_count() == 1).then_some(())
+    });
     process.exec_in_progress.store(false, Ordering::Release);
     if alone.is_err() {
         return Err(Errno::EAGAIN);
@@ -331,12 +340,14 @@ fn load(
         rseq_feature_size: 20,
         rseq_align: 32,
     };
-    let stack =
-        StackPlan::new(&program.args, &aux, layout.stack_top, layout.stack_shuffle).map_err(Kill)?;
+    let stack = StackPlan::new(&program.args, &aux, layout.stack_top, layout.stack_shuffle)
+        .map_err(Kill)?;
     map_stack(mm, &stack, layout.stack_top, stack_prot)?;
-    stack.write(&program.args, &mut RemoteSink(mm)).map_err(Kill)?;
-    let in_mmap_area = program.interp.is_none()
-        && plan.elf_type == keel_ld_support::elf::ElfType::Dyn;
+    stack
+        .write(&program.args, &mut RemoteSink(mm))
+        .map_err(Kill)?;
+    let in_mmap_area =
+        program.interp.is_none() && plan.elf_type == keel_ld_support::elf::ElfType::Dyn;
     let brk = layout.start_brk(marks.start_brk, in_mmap_area, &mut random) as usize;
     mm.update_layout(|l| {
         l.start_code = marks.start_code as usize;
@@ -352,7 +363,12 @@ fn load(
         l.env_end = stack.env_end as usize;
         l.vdso = vdso;
     });
-    Ok(Image { mm: mm.clone(), entry, rsp: stack.rsp, auxv: stack.auxv })
+    Ok(Image {
+        mm: mm.clone(),
+        entry,
+        rsp: stack.rsp,
+        auxv: stack.auxv,
+    })
 }
 
 /// The process's limits that mapping calls enforce.
@@ -484,13 +500,21 @@ fn install(
     thread.set_comm(&program.comm);
     let ids_changed = new_cred.euid != old_cred.euid || new_cred.egid != old_cred.egid;
     let readable = crate::fs::permission::may_read(&program.file.inode, old_cred);
-    let dumpable = if secure || ids_changed || !readable { 0 } else { 1 };
+    let dumpable = if secure || ids_changed || !readable {
+        0
+    } else {
+        1
+    };
     process.dumpable.store(dumpable, Ordering::Relaxed);
     if ids_changed {
         thread.pdeath_signal.store(0, Ordering::Relaxed);
     }
     thread.set_cred(new_cred);
-    let clear = if secure { ADDR_NO_RANDOMIZE | READ_IMPLIES_EXEC } else { 0 };
+    let clear = if secure {
+        ADDR_NO_RANDOMIZE | READ_IMPLIES_EXEC
+    } else {
+        0
+    };
     thread.personality.fetch_and(!clear, Ordering::Relaxed);
     let old_exe = process.exe.lock().replace(program.file);
     drop(old_exe);
@@ -542,7 +566,11 @@ fn cred_for(thread: &Arc<Thread>, old: &Cred, file: &Arc<File>) -> Result<(Cred,
     new.fsuid = new.euid;
     new.sgid = new.egid;
     new.fsgid = new.egid;
-    let file_caps = if may_gain { cred::file_caps(&file.inode)? } else { None };
+    let file_caps = if may_gain {
+        cred::file_caps(&file.inode)?
+    } else {
+        None
+    };
     let gained = cred::exec_capabilities(old, &mut new, file_caps.as_ref(), id_change);
     let secure = id_change || old.uid != old.euid || old.gid != old.egid || gained;
     Ok((new, secure))

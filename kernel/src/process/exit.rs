@@ -45,7 +45,10 @@ pub(super) fn finish(thread: &Arc<Thread>) {
     release_user_state(thread);
     let usage = thread_usage(thread);
     process.dead_usage.lock().add(&usage);
-    let tty = process.is_session_leader().then(|| process.tty.lock().clone()).flatten();
+    let tty = process
+        .is_session_leader()
+        .then(|| process.tty.lock().clone())
+        .flatten();
     pid::remove_thread(thread.tid());
     release_resources(thread);
     let last = process.remove_thread(thread);
@@ -136,7 +139,9 @@ fn process_finished(
     if let Some(parent) = parent {
         notify_parent(process, &parent, status);
     }
-    process.exit_wait.wake(usize::MAX, u64::from(crate::fs::PollEvents::IN.bits()));
+    process
+        .exit_wait
+        .wake(usize::MAX, u64::from(crate::fs::PollEvents::IN.bits()));
 }
 
 /// Sends the exit signal and wakes wait(2). A parent that ignores SIGCHLD never sees a zombie.
@@ -174,7 +179,9 @@ fn orphan_children(process: &Arc<Process>) {
         if orphans.is_empty() {
             return;
         }
-        let Some(heir) = reaper_for(process) else { return };
+        let Some(heir) = reaper_for(process) else {
+            return;
+        };
         for child in &orphans {
             child.set_parent(&heir);
             child.exit_signal.store(SIGCHLD, Ordering::Relaxed);

@@ -35,8 +35,14 @@ impl UtsNamespace {
     /// The first one, with Linux's initial names.
     pub fn initial() -> Arc<Self> {
         let none = b"(none)".to_vec();
-        let names = UtsNames { host: none.clone(), domain: none };
-        Arc::new(Self { id: INITIAL_UTS, names: SpinLock::new(names) })
+        let names = UtsNames {
+            host: none.clone(),
+            domain: none,
+        };
+        Arc::new(Self {
+            id: INITIAL_UTS,
+            names: SpinLock::new(names),
+        })
     }
 
     /// A copy of both names.
@@ -53,7 +59,10 @@ impl UtsNamespace {
     pub fn copy(&self) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(FURTHER_UTS);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { id, names: SpinLock::new(self.names()) })
+        Arc::new(Self {
+            id,
+            names: SpinLock::new(self.names()),
+        })
     }
 }
 

@@ -85,8 +85,16 @@ pub fn remove_thread(tid: u32) {
 pub fn insert_process(process: &Arc<Process>) {
     let mut table = table().write();
     table.processes.insert(process.pid, process.clone());
-    table.groups.entry(process.pgid()).or_default().push(Arc::downgrade(process));
-    table.sessions.entry(process.sid()).or_default().push(Arc::downgrade(process));
+    table
+        .groups
+        .entry(process.pgid())
+        .or_default()
+        .push(Arc::downgrade(process));
+    table
+        .sessions
+        .entry(process.sid())
+        .or_default()
+        .push(Arc::downgrade(process));
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -107,8 +115,16 @@ pub fn change_group(process: &Arc<Process>, pgid: u32, sid: u32) {
     leave(&mut table.groups, process.pgid(), process);
     leave(&mut table.sessions, process.sid(), process);
     process.set_ids(pgid, sid);
-    table.groups.entry(pgid).or_default().push(Arc::downgrade(process));
-    table.sessions.entry(sid).or_default().push(Arc::downgrade(process));
+    table
+        .groups
+        .entry(pgid)
+        .or_default()
+        .push(Arc::downgrade(process));
+    table
+        .sessions
+        .entry(sid)
+        .or_default()
+        .push(Arc::downgrade(process));
 }
 
 fn leave(lists: &mut HashMap<u32, Vec<Weak<Process>>>, id: u32, process: &Arc<Process>) {
@@ -161,7 +177,9 @@ pub fn session_members(sid: u32) -> Vec<Arc<Process>> {
 
 fn members(list: impl FnOnce(&Table) -> Option<&Vec<Weak<Process>>>) -> Vec<Arc<Process>> {
     let table = table().read();
-    list(&table).map_or_else(Vec::new, |list| list.iter().filter_map(Weak::upgrade).collect())
+    list(&table).map_or_else(Vec::new, |list| {
+        list.iter().filter_map(Weak::upgrade).collect()
+    })
 }
 
 /// Living threads in the system.

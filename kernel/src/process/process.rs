@@ -220,7 +220,11 @@ impl Process {
     /// A thread to ask about the process: its leader if that lives, else any living one.
     pub fn main_thread(&self) -> Option<Arc<Thread>> {
         let threads = self.threads.lock();
-        threads.iter().find(|thread| thread.is_leader()).or(threads.first()).cloned()
+        threads
+            .iter()
+            .find(|thread| thread.is_leader())
+            .or(threads.first())
+            .cloned()
     }
 
     /// The leader, also after its exit, until the process is reaped.
@@ -235,7 +239,9 @@ impl Process {
 
     /// Name of its main thread; empty for a process whose threads are all gone.
     pub fn comm(&self) -> String {
-        self.main_thread().or_else(|| self.leader()).map_or_else(String::new, |t| t.comm())
+        self.main_thread()
+            .or_else(|| self.leader())
+            .map_or_else(String::new, |t| t.comm())
     }
 
     /// Its parent; init is its own end of the line.
@@ -261,7 +267,9 @@ impl Process {
 
     /// Takes a child out of the list. The caller holds [`FAMILY`].
     pub(super) fn remove_child(&self, child: &Arc<Process>) {
-        self.children.lock().retain(|other| !Arc::ptr_eq(other, child));
+        self.children
+            .lock()
+            .retain(|other| !Arc::ptr_eq(other, child));
     }
 
     /// Takes all children out of the list. The caller holds [`FAMILY`].
@@ -319,12 +327,15 @@ impl Process {
 
     /// Whether it still has memory.
     pub fn mm_alive(&self) -> bool {
-        self.main_thread().is_some_and(|thread| thread.mm_opt().is_some())
+        self.main_thread()
+            .is_some_and(|thread| thread.mm_opt().is_some())
     }
 
     /// Resident pages.
     pub fn resident(&self) -> usize {
-        self.main_thread().and_then(|thread| thread.mm_opt()).map_or(0, |mm| mm.resident())
+        self.main_thread()
+            .and_then(|thread| thread.mm_opt())
+            .map_or(0, |mm| mm.resident())
     }
 
     /// `/proc/PID/oom_score_adj`, -1000 to 1000.
@@ -334,7 +345,8 @@ impl Process {
 
     /// Sets `oom_score_adj`.
     pub fn set_oom_score_adj(&self, value: i32) {
-        self.oom_score_adj.store(value.clamp(-1000, 1000), Ordering::Relaxed);
+        self.oom_score_adj
+            .store(value.clamp(-1000, 1000), Ordering::Relaxed);
     }
 
     /// Resource use of all threads, living and gone.
@@ -349,7 +361,9 @@ impl Process {
 
 /// Resource use of one thread.
 pub fn thread_usage(thread: &Thread) -> Usage {
-    let Some(task) = thread.task() else { return Usage::default() };
+    let Some(task) = thread.task() else {
+        return Usage::default();
+    };
     let (user_ns, system_ns) = task.cpu_time();
     let (voluntary, involuntary) = crate::sched::entity(&task).switches();
     let mm = thread.mm_opt();

@@ -49,8 +49,12 @@ impl RLimits {
     pub fn initial() -> Self {
         let pages = keel_hal::frame::stats().total as u64;
         let threads = (pages / 8 / 4).clamp(32, 1 << 22);
-        let mut limits = [Limit { soft: INFINITY, hard: INFINITY }; COUNT];
-        let mut set = |resource: Resource, soft, hard| limits[resource as usize] = Limit { soft, hard };
+        let mut limits = [Limit {
+            soft: INFINITY,
+            hard: INFINITY,
+        }; COUNT];
+        let mut set =
+            |resource: Resource, soft, hard| limits[resource as usize] = Limit { soft, hard };
         set(Resource::Stack, 8 << 20, INFINITY);
         set(Resource::Core, 0, INFINITY);
         set(Resource::Nproc, threads / 2, threads / 2);
@@ -60,17 +64,22 @@ impl RLimits {
         set(Resource::Msgqueue, 819_200, 819_200);
         set(Resource::Nice, 0, 0);
         set(Resource::Rtprio, 0, 0);
-        Self { limits: SpinLock::new(limits) }
+        Self {
+            limits: SpinLock::new(limits),
+        }
     }
 
     /// A copy for a child process.
     pub fn fork(&self) -> Self {
-        Self { limits: SpinLock::new(*self.limits.lock()) }
+        Self {
+            limits: SpinLock::new(*self.limits.lock()),
+        }
     }
 
     /// The soft limit.
     pub fn soft(&self, resource: Resource) -> u64 {
-        self.get(resource as usize).map_or(INFINITY, |limit| limit.soft)
+        self.get(resource as usize)
+            .map_or(INFINITY, |limit| limit.soft)
     }
 
     /// Both limits by number; `None` for a number that does not exist.

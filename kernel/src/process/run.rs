@@ -3,15 +3,18 @@
 use keel_hal::context::{Exception, UserContext, UserExit};
 use keel_hal::task;
 
-use super::signal::{self, SigInfo};
 use super::Thread;
+use super::signal::{self, SigInfo};
 use crate::mm::{Access, FaultOutcome};
 use crate::prelude::*;
 use crate::syscall::{self, Ctx};
 
 /// Runs `thread` in user mode until it exits. The body of its kernel task.
 pub fn user_loop(thread: Arc<Thread>, mut user: UserContext) {
-    let mut cx = Ctx { thread: &thread, user: &mut user };
+    let mut cx = Ctx {
+        thread: &thread,
+        user: &mut user,
+    };
     // A new thread may have been killed, or its tracer wants to see it, before its first instruction.
     before_user_mode(&mut cx);
     while !thread.exiting() {
@@ -135,8 +138,10 @@ fn fault_info(signo: i32, code: i32, addr: u64, exception: &Exception) -> signal
 fn fpu_code(vector: u8) -> i32 {
     let mut area = vec![0; keel_hal::fpu::area_size()];
     keel_hal::fpu::save_current(&mut area);
-    let word = |at: usize| u32::from(area.get(at).copied().unwrap_or(0))
-        | u32::from(area.get(at + 1).copied().unwrap_or(0)) << 8;
+    let word = |at: usize| {
+        u32::from(area.get(at).copied().unwrap_or(0))
+            | u32::from(area.get(at + 1).copied().unwrap_or(0)) << 8
+    };
     let raised = if vector == vector::X87 {
         word(2) & !word(0) & 0x3f
     } else {
@@ -144,11 +149,11 @@ fn fpu_code(vector: u8) -> i32 {
         mxcsr & !(mxcsr >> 7) & 0x3f
     };
     match raised.trailing_zeros() {
-        0 => 7, // FPE_FLTINV
+        0 => 7,     // FPE_FLTINV
         1 | 4 => 5, // FPE_FLTUND
-        2 => 3, // FPE_FLTDIV
-        3 => 4, // FPE_FLTOVF
-        5 => 6, // FPE_FLTRES
+        2 => 3,     // FPE_FLTDIV
+        3 => 4,     // FPE_FLTOVF
+        5 => 6,     // FPE_FLTRES
         _ => 0,
     }
 }

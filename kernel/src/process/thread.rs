@@ -188,7 +188,8 @@ impl Thread {
 
     /// Its memory. Only for the thread itself, which has memory for as long as it runs system calls.
     pub fn mm(&self) -> Arc<AddressSpace> {
-        self.mm_opt().unwrap_or_else(|| panic!("thread {} has no memory", self.tid()))
+        self.mm_opt()
+            .unwrap_or_else(|| panic!("thread {} has no memory", self.tid()))
     }
 
     /// Its memory, unless it is past exit.
@@ -262,7 +263,10 @@ impl Thread {
 
     /// Whether a wait should end because of a signal.
     pub fn interrupted(&self) -> bool {
-        self.task.lock().as_ref().is_some_and(|task| task.interrupted())
+        self.task
+            .lock()
+            .as_ref()
+            .is_some_and(|task| task.interrupted())
     }
 
     /// Whether it is to end before it returns to user mode.
@@ -313,7 +317,9 @@ impl core::ops::Deref for CurrentThread {
 
 /// The user thread that `task` runs, if it runs one.
 pub fn thread_of(task: &Task) -> Option<&Arc<Thread>> {
-    task.data().downcast_ref::<TaskLink>().and_then(|link| link.0.get())
+    task.data()
+        .downcast_ref::<TaskLink>()
+        .and_then(|link| link.0.get())
 }
 
 /// Ties a task to its thread; made first, since the task is made with it.
@@ -322,7 +328,9 @@ pub struct TaskLink(pub OnceLock<Arc<Thread>>);
 
 /// The running thread; panics in a kernel thread, where no system-call code runs.
 pub fn current() -> CurrentThread {
-    CurrentThread { task: task::current() }
+    CurrentThread {
+        task: task::current(),
+    }
 }
 
 /// The running thread, or `None` in a kernel thread.

@@ -82,11 +82,13 @@ impl Change {
 /// ERESTARTSYS when interrupted.
 pub fn wait(thread: &Arc<Thread>, wanted: &Wanted) -> Result<Option<Event>> {
     let me = &thread.process;
-    let found = me.child_wait.wait(SleepMode::Interruptible, None, || match look(thread, wanted) {
-        Ok(Some(event)) => Some(Ok(Some(event))),
-        Ok(None) if wanted.no_hang => Some(Ok(None)),
-        Ok(None) => None,
-        Err(error) => Some(Err(error)),
+    let found = me.child_wait.wait(SleepMode::Interruptible, None, || {
+        match look(thread, wanted) {
+            Ok(Some(event)) => Some(Ok(Some(event))),
+            Ok(None) if wanted.no_hang => Some(Ok(None)),
+            Ok(None) => None,
+            Err(error) => Some(Err(error)),
+        }
     });
     match found {
         Ok(result) => result,
@@ -159,7 +161,12 @@ fn event_of(child: &Arc<Process>, change: Change) -> Event {
     let mut usage = child.usage();
     usage.add(&child.children_usage.lock());
     let uid = child.leader().map_or(0, |leader| leader.cred().uid);
-    Event { pid: child.pid, uid, change, usage }
+    Event {
+        pid: child.pid,
+        uid,
+        change,
+        usage,
+    }
 }
 
 /// Removes a zombie for good; false if somebody else did so first.
@@ -167,7 +174,10 @@ pub(super) fn reap(parent: &Arc<Process>, child: &Arc<Process>) -> bool {
     {
         let _family = FAMILY.lock();
         if !child.parent().is_some_and(|own| Arc::ptr_eq(&own, parent))
-            || !parent.children().iter().any(|other| Arc::ptr_eq(other, child))
+            || !parent
+                .children()
+                .iter()
+                .any(|other| Arc::ptr_eq(other, child))
         {
             return false;
         }

@@ -84,7 +84,8 @@ impl Entity {
     /// Sets policy and priority; takes effect when the task is next queued.
     pub fn set_policy(&self, policy: Policy, rt_priority: u8) {
         self.policy.store(policy as u8, Ordering::Relaxed);
-        self.rt_priority.store(rt_priority.min(99), Ordering::Relaxed);
+        self.rt_priority
+            .store(rt_priority.min(99), Ordering::Relaxed);
     }
 
     /// Nice value, -20 to 19.
@@ -115,7 +116,8 @@ impl Entity {
             self.nice.store(parent.nice(), Ordering::Relaxed);
         }
         self.affinity.store(parent.affinity(), Ordering::Relaxed);
-        self.vruntime.store(parent.vruntime.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.vruntime
+            .store(parent.vruntime.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Adds the time since the task was switched in to its account.
@@ -128,11 +130,19 @@ impl Entity {
 
     /// The share of the CPU: 1024 at nice 0.
     pub(super) fn weight(&self) -> u32 {
-        if self.policy() == Policy::Idle { 3 } else { nice_weight(self.nice()) }
+        if self.policy() == Policy::Idle {
+            3
+        } else {
+            nice_weight(self.nice())
+        }
     }
 
     pub(super) fn count_switch(&self, voluntary: bool) {
-        let counter = if voluntary { &self.voluntary } else { &self.involuntary };
+        let counter = if voluntary {
+            &self.voluntary
+        } else {
+            &self.involuntary
+        };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -141,18 +151,17 @@ impl Entity {
         let load = |counter: &AtomicU32| u64::from(counter.load(Ordering::Relaxed));
         (load(&self.voluntary), load(&self.involuntary))
     }
-
-    /// Nanoseconds on a CPU, as of the last switch.
-    pub fn exec_ns(&self) -> u64 {
-        self.exec_ns.load(Ordering::Relaxed)
-    }
 }
 
 /// Load weight of a nice level: each step is a factor of 1.25 (sched(7): "about 10% of the CPU").
 pub fn nice_weight(nice: i32) -> u32 {
     let mut weight = 1024_u64 << 20;
     for _ in 0..nice.unsigned_abs().min(20) {
-        weight = if nice > 0 { weight * 4 / 5 } else { weight * 5 / 4 };
+        weight = if nice > 0 {
+            weight * 4 / 5
+        } else {
+            weight * 5 / 4
+        };
     }
     (weight >> 20).max(1) as u32
 }

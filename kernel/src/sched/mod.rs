@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use keel_hal::cpu::{self, PerCpu};
 use keel_hal::task::{self, Task};
 
-pub use entity::{Entity, Policy, nice_weight};
+pub use entity::{Entity, Policy};
 use queue::RunQueue;
 
 use crate::prelude::*;
@@ -92,7 +92,8 @@ pub fn enqueue(task: Arc<Task>) {
 }
 
 fn start_slice(cpu: &CpuSched) {
-    cpu.slice_end.store(keel_hal::time::now() + SLICE_NS, Ordering::Relaxed);
+    cpu.slice_end
+        .store(keel_hal::time::now() + SLICE_NS, Ordering::Relaxed);
 }
 
 /// The CPU for a task that becomes runnable: its last one if idle, else an idle one, else the least loaded.
@@ -167,7 +168,9 @@ fn slice_of(task: &Task) -> u64 {
 /// A task that may no longer run here is queued elsewhere once this CPU has switched away from it.
 fn migrate(task: Arc<Task>) {
     let allowed = entity(&task).affinity();
-    let target = (0..cpu::count()).find(|cpu| allowed & (1 << cpu) != 0).unwrap_or(0);
+    let target = (0..cpu::count())
+        .find(|cpu| allowed & (1 << cpu) != 0)
+        .unwrap_or(0);
     task.set_cpu(target);
     cpus().of(target).queue.lock().push(task, true);
     cpu::set_need_resched(target);
@@ -214,7 +217,10 @@ pub fn set_affinity(task: &Arc<Task>, mask: u64) {
 
 /// All context switches since boot.
 pub fn context_switches() -> u64 {
-    cpus().iter().map(|cpu| cpu.switches.load(Ordering::Relaxed)).sum()
+    cpus()
+        .iter()
+        .map(|cpu| cpu.switches.load(Ordering::Relaxed))
+        .sum()
 }
 
 /// Runnable tasks right now, running ones included (`procs_running`).

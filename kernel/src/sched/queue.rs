@@ -3,8 +3,8 @@
 use core::sync::atomic::Ordering;
 use keel_hal::task::Task;
 
-use super::entity::Policy;
 use super::entity;
+use super::entity::Policy;
 use crate::prelude::*;
 
 /// How far behind a waking task may start, so that sleepers get the CPU soon but cannot save up for hours.
@@ -31,7 +31,10 @@ impl RunQueue {
         self.arrivals += 1;
         let entity = entity(&task);
         if entity.policy().is_realtime() {
-            self.realtime.insert((core::cmp::Reverse(entity.rt_priority()), self.arrivals), task);
+            self.realtime.insert(
+                (core::cmp::Reverse(entity.rt_priority()), self.arrivals),
+                task,
+            );
             return;
         }
         let mut vruntime = entity.vruntime.load(Ordering::Relaxed);
@@ -57,11 +60,20 @@ impl RunQueue {
     pub fn steal(&mut self, cpu: usize) -> Option<Arc<Task>> {
         // A task that is still switching away from its CPU must not start elsewhere.
         let fits = |task: &Arc<Task>| entity(task).affinity() & (1 << cpu) != 0 && !task.on_cpu();
-        let key = self.realtime.iter().find(|(_, task)| fits(task)).map(|(key, _)| *key);
+        let key = self
+            .realtime
+            .iter()
+            .find(|(_, task)| fits(task))
+            .map(|(key, _)| *key);
         if let Some(key) = key {
             return self.realtime.remove(&key);
         }
-        let key = self.fair.iter().rev().find(|(_, task)| fits(task)).map(|(key, _)| *key)?;
+        let key = self
+            .fair
+            .iter()
+            .rev()
+            .find(|(_, task)| fits(task))
+            .map(|(key, _)| *key)?;
         self.fair.remove(&key)
     }
 
@@ -88,12 +100,16 @@ impl RunQueue {
 
     /// Whether the first waiting task should take the CPU from the running one.
     pub fn should_preempt(&self) -> bool {
-        let Some(running) = &self.running else { return true };
+        let Some(running) = &self.running else {
+            return true;
+        };
         let current = entity(running);
         if let Some(((priority, _), _)) = self.realtime.first_key_value() {
             return !current.policy().is_realtime() || priority.0 > current.rt_priority();
         }
-        let Some(((vruntime, _), waiting)) = self.fair.first_key_value() else { return false };
+        let Some(((vruntime, _), waiting)) = self.fair.first_key_value() else {
+            return false;
+        };
         if current.policy().is_realtime() {
             return false;
         }

@@ -93,8 +93,13 @@ fn adjust_fs_caps(old_fsuid: u32, new: &mut Cred) {
 
 fn commit(cx: &Ctx, old: &Cred, new: Cred) {
     if old.euid != new.euid || old.egid != new.egid || old.fsuid != new.fsuid {
-        cx.thread.process.dumpable.store(0, core::sync::atomic::Ordering::Relaxed);
-        cx.thread.pdeath_signal.store(0, core::sync::atomic::Ordering::Relaxed);
+        cx.thread
+            .process
+            .dumpable
+            .store(0, core::sync::atomic::Ordering::Relaxed);
+        cx.thread
+            .pdeath_signal
+            .store(0, core::sync::atomic::Ordering::Relaxed);
     }
     cx.thread.set_cred(new);
 }
@@ -291,7 +296,10 @@ fn cap_words(hdrp: UserPtr<CapUserHeader>) -> Result<(usize, CapUserHeader)> {
         CAPABILITY_VERSION_1 => Ok((1, header)),
         CAPABILITY_VERSION_2 | CAPABILITY_VERSION_3 => Ok((2, header)),
         _ => {
-            hdrp.write(&CapUserHeader { version: CAPABILITY_VERSION_3, ..header })?;
+            hdrp.write(&CapUserHeader {
+                version: CAPABILITY_VERSION_3,
+                ..header
+            })?;
             Err(Errno::EINVAL)
         }
     }
@@ -320,7 +328,11 @@ pub fn capget(
             inheritable: half(cred.inheritable, at),
         })
         .collect();
-    if datap.is_null() { Ok(()) } else { datap.write_array(&data) }
+    if datap.is_null() {
+        Ok(())
+    } else {
+        datap.write_array(&data)
+    }
 }
 
 pub fn capset(
@@ -339,10 +351,17 @@ pub fn capset(
         });
         CapSet(bits).and(CapSet::FULL)
     };
-    let (effective, permitted, inheritable) =
-        (join(|d| d.effective), join(|d| d.permitted), join(|d| d.inheritable));
+    let (effective, permitted, inheritable) = (
+        join(|d| d.effective),
+        join(|d| d.permitted),
+        join(|d| d.inheritable),
+    );
     let old = cx.thread.cred();
-    let may_add = if old.has(Cap::SETPCAP) { old.bounding } else { old.permitted };
+    let may_add = if old.has(Cap::SETPCAP) {
+        old.bounding
+    } else {
+        old.permitted
+    };
     if !permitted.is_subset_of(old.permitted)
         || !effective.is_subset_of(permitted)
         || !inheritable.is_subset_of(old.inheritable.or(may_add))

@@ -23,11 +23,17 @@ pub fn eventfd2(cx: &mut Ctx, initval: u32, flags: EventfdFlags) -> Result<Fd> {
     }
     let status = nonblock(flags.contains(EventfdFlags::NONBLOCK));
     let file = eventfds::create(initval, flags.contains(EventfdFlags::SEMAPHORE), status);
-    cx.thread.files().install(file, flags.contains(EventfdFlags::CLOEXEC))
+    cx.thread
+        .files()
+        .install(file, flags.contains(EventfdFlags::CLOEXEC))
 }
 
 fn nonblock(wanted: bool) -> OpenFlags {
-    if wanted { OpenFlags::NONBLOCK } else { OpenFlags::empty() }
+    if wanted {
+        OpenFlags::NONBLOCK
+    } else {
+        OpenFlags::empty()
+    }
 }
 
 pub fn signalfd(cx: &mut Ctx, fd: Fd, mask: UserPtr<SigSet>, sizemask: usize) -> Result<Fd> {
@@ -52,7 +58,9 @@ pub fn signalfd4(
         return Ok(fd);
     }
     let file = signalfds::create(mask, nonblock(flags.contains(SignalfdFlags::NONBLOCK)));
-    cx.thread.files().install(file, flags.contains(SignalfdFlags::CLOEXEC))
+    cx.thread
+        .files()
+        .install(file, flags.contains(SignalfdFlags::CLOEXEC))
 }
 
 pub fn timerfd_create(cx: &mut Ctx, clockid: ClockId, flags: TimerfdFlags) -> Result<Fd> {
@@ -67,7 +75,9 @@ pub fn timerfd_create(cx: &mut Ctx, clockid: ClockId, flags: TimerfdFlags) -> Re
         _ => return Err(Errno::EINVAL),
     }
     let file = timerfd::create(clockid, nonblock(flags.contains(TimerfdFlags::NONBLOCK)));
-    cx.thread.files().install(file, flags.contains(TimerfdFlags::CLOEXEC))
+    cx.thread
+        .files()
+        .install(file, flags.contains(TimerfdFlags::CLOEXEC))
 }
 
 fn timer_of(file: &File) -> Result<&TimerFd> {
@@ -92,8 +102,10 @@ pub fn timerfd_settime(
     if !TimerfdSettimeFlags::all().contains(flags) {
         return Err(Errno::EINVAL);
     }
-    let setting =
-        Setting { value: nanoseconds(&new.it_value)?, interval: nanoseconds(&new.it_interval)? };
+    let setting = Setting {
+        value: nanoseconds(&new.it_value)?,
+        interval: nanoseconds(&new.it_interval)?,
+    };
     let file = cx.thread.files().get(fd)?;
     let timer = timer_of(&file)?;
     let absolute = flags.contains(TimerfdSettimeFlags::ABSTIME);
@@ -119,7 +131,9 @@ pub fn epoll_create1(cx: &mut Ctx, flags: EpollCreateFlags) -> Result<Fd> {
         return Err(Errno::EINVAL);
     }
     let file = epoll::create(OpenFlags::empty());
-    cx.thread.files().install(file, flags.contains(EpollCreateFlags::CLOEXEC))
+    cx.thread
+        .files()
+        .install(file, flags.contains(EpollCreateFlags::CLOEXEC))
 }
 
 pub fn epoll_ctl(
@@ -129,7 +143,11 @@ pub fn epoll_ctl(
     fd: Fd,
     event: UserPtr<EpollEvent>,
 ) -> Result<()> {
-    let event = if op == EpollOp::EPOLL_CTL_DEL { None } else { Some(event.read()?) };
+    let event = if op == EpollOp::EPOLL_CTL_DEL {
+        None
+    } else {
+        Some(event.read()?)
+    };
     let files = cx.thread.files();
     let own = files.get(epfd)?;
     let target = files.get(fd)?;
@@ -185,7 +203,10 @@ fn wait(
     let file = cx.thread.files().get(epfd)?;
     let found = epoll::epoll_of(&file)?.wait(maxevents as usize, deadline)?;
     for (at, (bits, data)) in found.iter().enumerate() {
-        events.add(at).write(&EpollEvent { events: *bits, data: *data })?;
+        events.add(at).write(&EpollEvent {
+            events: *bits,
+            data: *data,
+        })?;
     }
     Ok(found.len() as i32)
 }

@@ -20,7 +20,10 @@ fn note_read(thread: &Thread, result: &Result<usize>) {
 fn note_write(thread: &Thread, result: &Result<usize>) {
     thread.io.write_calls.fetch_add(1, Ordering::Relaxed);
     if let Ok(n) = result {
-        thread.io.write_chars.fetch_add(*n as u64, Ordering::Relaxed);
+        thread
+            .io
+            .write_chars
+            .fetch_add(*n as u64, Ordering::Relaxed);
     }
 }
 
@@ -147,7 +150,11 @@ pub fn preadv2(
     }
     let pieces = vector(iov, iovcnt)?;
     let mut dst = IoDst::from_iovecs(&pieces)?;
-    let result = if pos == -1 { file.read(&mut dst) } else { file.pread(&mut dst, offset(pos)?) };
+    let result = if pos == -1 {
+        file.read(&mut dst)
+    } else {
+        file.pread(&mut dst, offset(pos)?)
+    };
     note_read(cx.thread, &result);
     result
 }
@@ -163,7 +170,8 @@ pub fn pwritev2(
 ) -> Result<usize> {
     let pos = position(pos_l, pos_h);
     let file = cx.thread.files().get(fd)?;
-    let known = RwFlags::HIPRI | RwFlags::SYNC | RwFlags::DSYNC | RwFlags::APPEND | RwFlags::NOAPPEND;
+    let known =
+        RwFlags::HIPRI | RwFlags::SYNC | RwFlags::DSYNC | RwFlags::APPEND | RwFlags::NOAPPEND;
     if !known.contains(flags) {
         return Err(Errno::EOPNOTSUPP);
     }
@@ -316,11 +324,18 @@ pub fn readahead(cx: &mut Ctx, fd: Fd, offset: i64, count: usize) -> Result<()> 
     if !file.readable() {
         return Err(Errno::EBADF);
     }
-    if !matches!(file.inode.file_type, FileType::Regular | FileType::BlockDevice) {
+    if !matches!(
+        file.inode.file_type,
+        FileType::Regular | FileType::BlockDevice
+    ) {
         return Err(Errno::EINVAL);
     }
     let len = i64::try_from(count).unwrap_or(i64::MAX);
-    file.advise(offset.max(0) as u64, len as u64, Fadvise::POSIX_FADV_WILLNEED);
+    file.advise(
+        offset.max(0) as u64,
+        len as u64,
+        Fadvise::POSIX_FADV_WILLNEED,
+    );
     Ok(())
 }
 
@@ -338,7 +353,9 @@ pub fn fadvise64(cx: &mut Ctx, fd: Fd, offset: i64, len: usize, advice: Fadvise)
 }
 
 pub fn memfd_create(cx: &mut Ctx, name: UserStr, flags: MemfdFlags) -> Result<Fd> {
-    if !MemfdFlags::all().contains(flags) || flags.contains(MemfdFlags::EXEC | MemfdFlags::NOEXEC_SEAL) {
+    if !MemfdFlags::all().contains(flags)
+        || flags.contains(MemfdFlags::EXEC | MemfdFlags::NOEXEC_SEAL)
+    {
         return Err(Errno::EINVAL);
     }
     if flags.contains(MemfdFlags::HUGETLB) {
@@ -347,7 +364,9 @@ pub fn memfd_create(cx: &mut Ctx, name: UserStr, flags: MemfdFlags) -> Result<Fd
     }
     let name = name.read_string(tmpfs::MEMFD_MAX_NAME, Errno::EINVAL)?;
     let file = tmpfs::create_memfd(cx.thread, &name, flags)?;
-    cx.thread.files().install(file, flags.contains(MemfdFlags::CLOEXEC))
+    cx.thread
+        .files()
+        .install(file, flags.contains(MemfdFlags::CLOEXEC))
 }
 
 /// Most bytes that a copy inside the kernel moves in one step.
@@ -361,14 +380,22 @@ fn copy_through(
     mut put: impl FnMut(&mut IoSrc) -> Result<usize>,
 ) -> Result<usize> {
     let mut buffer = Vec::new();
-    buffer.try_reserve_exact(COPY_STEP.min(count)).map_err(|_| Errno::ENOMEM)?;
+    buffer
+        .try_reserve_exact(COPY_STEP.min(count))
+        .map_err(|_| Errno::ENOMEM)?;
     buffer.resize(COPY_STEP.min(count), 0);
     let mut done = 0;
     while done < count {
         let want = buffer.len().min(count - done);
-        let step = input.pread(&mut IoDst::from_kernel(&mut buffer[..want]), *pos).and_then(|got| {
-            if got == 0 { Ok(0) } else { put(&mut IoSrc::from_kernel(&buffer[..got])) }
-        });
+        let step = input
+            .pread(&mut IoDst::from_kernel(&mut buffer[..want]), *pos)
+            .and_then(|got| {
+                if got == 0 {
+                    Ok(0)
+                } else {
+                    put(&mut IoSrc::from_kernel(&buffer[..got]))
+                }
+            });
         match step {
             Ok(0) => break,
             Ok(n) => {
@@ -403,7 +430,11 @@ pub fn sendfile(
         return Err(Errno::EBADF);
     }
     if !input.ops.seekable() {
-        return Err(if given.is_some() { Errno::ESPIPE } else { Errno::EINVAL });
+        return Err(if given.is_some() {
+            Errno::ESPIPE
+        } else {
+            Errno::EINVAL
+        });
     }
     let output = files.get(out_fd)?;
     if !output.writable() {
@@ -462,7 +493,10 @@ pub fn copy_file_range(
     if !input.readable() || !output.writable() || output.flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EBADF);
     }
-    if !core::ptr::eq(input.inode.sb.fs_type.name(), output.inode.sb.fs_type.name()) {
+    if !core::ptr::eq(
+        input.inode.sb.fs_type.name(),
+        output.inode.sb.fs_type.name(),
+    ) {
         return Err(Errno::EXDEV);
     }
     let len = len.min(fs::iobuf::MAX_RW_COUNT);
@@ -513,13 +547,15 @@ pub fn fcntl(cx: &mut Ctx, fd: Fd, cmd: FcntlCmd, arg: u64) -> Result<i32> {
             files.install_from(file, from, cloexec).map(|fd| fd.0)
         }
         FcntlCmd::F_DUPFD_QUERY => {
-            let same = files.get_any(Fd(arg as i32)).is_ok_and(|other| Arc::ptr_eq(&other, &file));
+            let same = files
+                .get_any(Fd(arg as i32))
+                .is_ok_and(|other| Arc::ptr_eq(&other, &file));
             Ok(i32::from(same))
         }
         FcntlCmd::F_GETFD => files.cloexec(fd).map(i32::from),
-        FcntlCmd::F_SETFD => {
-            files.set_cloexec(fd, arg & u64::from(FdFlags::CLOEXEC.bits()) != 0).map(|()| 0)
-        }
+        FcntlCmd::F_SETFD => files
+            .set_cloexec(fd, arg & u64::from(FdFlags::CLOEXEC.bits()) != 0)
+            .map(|()| 0),
         FcntlCmd::F_GETFL => Ok(file.flags().bits() as i32),
         FcntlCmd::F_SETFL => set_status_flags(cx.thread, &file, arg as u32).map(|()| 0),
         _ => fcntl_file(cx, &file, cmd, arg),
@@ -556,9 +592,9 @@ fn fcntl_file(cx: &mut Ctx, file: &Arc<File>, cmd: FcntlCmd, arg: u64) -> Result
         FcntlCmd::F_SETLEASE => {
             locks::set_lease(file, LockType(arg as i16), &cx.thread.cred()).map(|()| 0)
         }
-        FcntlCmd::F_GETPIPE_SZ => {
-            pipe::pipe_of(file).map(|pipe| pipe.size() as i32).ok_or(Errno::EBADF)
-        }
+        FcntlCmd::F_GETPIPE_SZ => pipe::pipe_of(file)
+            .map(|pipe| pipe.size() as i32)
+            .ok_or(Errno::EBADF),
         FcntlCmd::F_SETPIPE_SZ => {
             let pipe = pipe::pipe_of(file).ok_or(Errno::EBADF)?;
             pipe.set_size(arg as u32 as usize).map(|size| size as i32)
@@ -656,7 +692,10 @@ fn owner_structure(thread: &Thread, file: &File, cmd: FcntlCmd, arg: u64) -> Res
                 ..0 => F_OWNER_PGRP,
                 _ => F_OWNER_PID,
             };
-            let answer = FOwnerEx { r#type: kind, pid: Pid(owner.pid.wrapping_abs()) };
+            let answer = FOwnerEx {
+                r#type: kind,
+                pid: Pid(owner.pid.wrapping_abs()),
+            };
             UserPtr::new(arg).write(&answer)
         }
         FcntlCmd::F_SETOWN_EX => {

@@ -70,7 +70,9 @@ fn open_common(
         return Err(Errno::EINVAL);
     }
     let file = fs::open(cx.thread, dirfd, path, flags, mode, resolve)?;
-    cx.thread.files().install(file, flags.contains(OpenFlags::CLOEXEC))
+    cx.thread
+        .files()
+        .install(file, flags.contains(OpenFlags::CLOEXEC))
 }
 
 /// Flags that open(2) knows; it ignores others.
@@ -91,7 +93,14 @@ pub fn openat(
 ) -> Result<Fd> {
     let path = pathname.read_path()?;
     let mode = u32::from(mode.permissions().0);
-    open_common(cx, dirfd, &path, known_flags(flags), mode, LookupFlags::empty())
+    open_common(
+        cx,
+        dirfd,
+        &path,
+        known_flags(flags),
+        mode,
+        LookupFlags::empty(),
+    )
 }
 
 pub fn creat(cx: &mut Ctx, pathname: UserStr, mode: Mode) -> Result<Fd> {
@@ -107,7 +116,10 @@ fn resolve_flags(resolve: u64) -> Result<LookupFlags> {
     let pairs = [
         (ResolveFlags::NO_XDEV, LookupFlags::NO_XDEV),
         (ResolveFlags::NO_MAGICLINKS, LookupFlags::NO_MAGICLINKS),
-        (ResolveFlags::NO_SYMLINKS, LookupFlags::NO_SYMLINKS | LookupFlags::NO_MAGICLINKS),
+        (
+            ResolveFlags::NO_SYMLINKS,
+            LookupFlags::NO_SYMLINKS | LookupFlags::NO_MAGICLINKS,
+        ),
         (ResolveFlags::BENEATH, LookupFlags::BENEATH),
         (ResolveFlags::IN_ROOT, LookupFlags::IN_ROOT),
         (ResolveFlags::CACHED, LookupFlags::CACHED),
@@ -217,7 +229,11 @@ pub fn newfstatat(
 }
 
 fn statx_time(time: Time) -> StatxTimestamp {
-    StatxTimestamp { tv_sec: time.sec, tv_nsec: time.nsec, ..StatxTimestamp::default() }
+    StatxTimestamp {
+        tv_sec: time.sec,
+        tv_nsec: time.nsec,
+        ..StatxTimestamp::default()
+    }
 }
 
 pub fn statx(
@@ -288,7 +304,11 @@ fn real_credentials(cred: &Cred) -> Cred {
     real.fsuid = cred.uid;
     real.fsgid = cred.gid;
     if !cred.securebits.contains(SecureBits::NO_SETUID_FIXUP) {
-        real.effective = if cred.uid == 0 { cred.permitted } else { CapSet::EMPTY };
+        real.effective = if cred.uid == 0 {
+            cred.permitted
+        } else {
+            CapSet::EMPTY
+        };
     }
     real
 }
@@ -315,18 +335,38 @@ pub fn faccessat2(
     let lookup = lookup_flags(flags, allowed, true)?;
     let path = path_arg(pathname, lookup)?;
     let own = cx.thread.cred();
-    let cred = if flags.contains(AtFlags::EACCESS) { own } else { Arc::new(real_credentials(&own)) };
+    let cred = if flags.contains(AtFlags::EACCESS) {
+        own
+    } else {
+        Arc::new(real_credentials(&own))
+    };
     let walker = Walker::new(cx.thread, dirfd, &path, lookup)?.with_cred(cred.clone());
     let place = walker.lookup(&path)?;
     let inode = place.inode()?;
     let mut mask = 0;
-    mask |= if mode.contains(AccessMode::R_OK) { MAY_READ } else { 0 };
-    mask |= if mode.contains(AccessMode::W_OK) { MAY_WRITE } else { 0 };
-    mask |= if mode.contains(AccessMode::X_OK) { MAY_EXEC } else { 0 };
+    mask |= if mode.contains(AccessMode::R_OK) {
+        MAY_READ
+    } else {
+        0
+    };
+    mask |= if mode.contains(AccessMode::W_OK) {
+        MAY_WRITE
+    } else {
+        0
+    };
+    mask |= if mode.contains(AccessMode::X_OK) {
+        MAY_EXEC
+    } else {
+        0
+    };
     if mask & MAY_EXEC != 0 && inode.is_regular() && place.mount.is_noexec() {
         return Err(Errno::EACCES);
     }
-    if mask == 0 { Ok(()) } else { permission::check_path(&place, &inode, &cred, mask) }
+    if mask == 0 {
+        Ok(())
+    } else {
+        permission::check_path(&place, &inode, &cred, mask)
+    }
 }
 
 // ---- directories ----
@@ -377,7 +417,12 @@ fn read_entries(cx: &mut Ctx, fd: Fd, addr: u64, count: u32, old_form: bool) -> 
         return Err(Errno::ENOTDIR);
     }
     let limit = (count as usize).min(DENTS_MAX);
-    let mut records = Records { bytes: Vec::new(), limit, old_form, too_small: false };
+    let mut records = Records {
+        bytes: Vec::new(),
+        limit,
+        old_form,
+        too_small: false,
+    };
     file.readdir(&mut records)?;
     if records.too_small {
         return Err(Errno::EINVAL);
@@ -416,7 +461,12 @@ pub fn getcwd(cx: &mut Ctx, buf: UserPtr<u8>, size: usize) -> Result<i32> {
 }
 
 pub fn chdir(cx: &mut Ctx, path: UserStr) -> Result<()> {
-    let place = place_at(cx, DirFd::CWD, path, LookupFlags::FOLLOW | LookupFlags::DIRECTORY)?;
+    let place = place_at(
+        cx,
+        DirFd::CWD,
+        path,
+        LookupFlags::FOLLOW | LookupFlags::DIRECTORY,
+    )?;
     permission::check(&place.inode()?, &cx.thread.cred(), MAY_EXEC)?;
     cx.thread.fs().set_cwd(place);
     Ok(())
@@ -433,7 +483,12 @@ pub fn fchdir(cx: &mut Ctx, fd: Fd) -> Result<()> {
 }
 
 pub fn chroot(cx: &mut Ctx, path: UserStr) -> Result<()> {
-    let place = place_at(cx, DirFd::CWD, path, LookupFlags::FOLLOW | LookupFlags::DIRECTORY)?;
+    let place = place_at(
+        cx,
+        DirFd::CWD,
+        path,
+        LookupFlags::FOLLOW | LookupFlags::DIRECTORY,
+    )?;
     let cred = cx.thread.cred();
     permission::check(&place.inode()?, &cred, MAY_EXEC)?;
     cred.require(Cap::SYS_CHROOT)?;
@@ -493,7 +548,14 @@ pub fn unlinkat(cx: &mut Ctx, dirfd: DirFd, pathname: UserStr, flags: UnlinkFlag
 }
 
 pub fn link(cx: &mut Ctx, oldpath: UserStr, newpath: UserStr) -> Result<()> {
-    linkat(cx, DirFd::CWD, oldpath, DirFd::CWD, newpath, AtFlags::empty())
+    linkat(
+        cx,
+        DirFd::CWD,
+        oldpath,
+        DirFd::CWD,
+        newpath,
+        AtFlags::empty(),
+    )
 }
 
 pub fn linkat(
@@ -507,9 +569,7 @@ pub fn linkat(
     let lookup = lookup_flags(flags, AtFlags::SYMLINK_FOLLOW | AtFlags::EMPTY_PATH, false)?;
     let old = path_arg(oldpath, lookup)?;
     let cred = cx.thread.cred();
-    if old.is_empty()
-        && lookup.contains(LookupFlags::EMPTY_PATH)
-        && !cred.has(Cap::DAC_READ_SEARCH)
+    if old.is_empty() && lookup.contains(LookupFlags::EMPTY_PATH) && !cred.has(Cap::DAC_READ_SEARCH)
     {
         return Err(Errno::ENOENT);
     }
@@ -521,12 +581,7 @@ pub fn symlink(cx: &mut Ctx, target: UserStr, linkpath: UserStr) -> Result<()> {
     symlinkat(cx, target, DirFd::CWD, linkpath)
 }
 
-pub fn symlinkat(
-    cx: &mut Ctx,
-    target: UserStr,
-    newdirfd: DirFd,
-    linkpath: UserStr,
-) -> Result<()> {
+pub fn symlinkat(cx: &mut Ctx, target: UserStr, newdirfd: DirFd, linkpath: UserStr) -> Result<()> {
     let target = target.read_path()?;
     if target.is_empty() {
         return Err(Errno::ENOENT);
@@ -554,7 +609,11 @@ pub fn readlinkat(
     let place = namei::lookup(cx.thread, dirfd, &path, LookupFlags::EMPTY_PATH)?;
     let inode = place.inode()?;
     if !inode.is_symlink() {
-        return Err(if path.is_empty() { Errno::ENOENT } else { Errno::EINVAL });
+        return Err(if path.is_empty() {
+            Errno::ENOENT
+        } else {
+            Errno::EINVAL
+        });
     }
     let target = inode.ops.readlink(&inode)?;
     fs::link_accessed(&place, &inode);
@@ -564,7 +623,14 @@ pub fn readlinkat(
 }
 
 pub fn rename(cx: &mut Ctx, oldpath: UserStr, newpath: UserStr) -> Result<()> {
-    renameat2(cx, DirFd::CWD, oldpath, DirFd::CWD, newpath, RenameFlags::empty())
+    renameat2(
+        cx,
+        DirFd::CWD,
+        oldpath,
+        DirFd::CWD,
+        newpath,
+        RenameFlags::empty(),
+    )
 }
 
 pub fn renameat(
@@ -574,7 +640,14 @@ pub fn renameat(
     newdirfd: DirFd,
     newpath: UserStr,
 ) -> Result<()> {
-    renameat2(cx, olddirfd, oldpath, newdirfd, newpath, RenameFlags::empty())
+    renameat2(
+        cx,
+        olddirfd,
+        oldpath,
+        newdirfd,
+        newpath,
+        RenameFlags::empty(),
+    )
 }
 
 pub fn renameat2(
@@ -596,7 +669,12 @@ pub fn renameat2(
 // ---- attributes ----
 
 fn chmod_place(thread: &Thread, place: &Path, mode: Mode) -> Result<()> {
-    attributes::chmod(place, &place.inode()?, u32::from(mode.permissions().0), &thread.cred())
+    attributes::chmod(
+        place,
+        &place.inode()?,
+        u32::from(mode.permissions().0),
+        &thread.cred(),
+    )
 }
 
 pub fn chmod(cx: &mut Ctx, pathname: UserStr, mode: Mode) -> Result<()> {
@@ -635,7 +713,14 @@ pub fn chown(cx: &mut Ctx, pathname: UserStr, owner: Uid, group: Gid) -> Result<
 }
 
 pub fn lchown(cx: &mut Ctx, pathname: UserStr, owner: Uid, group: Gid) -> Result<()> {
-    fchownat(cx, DirFd::CWD, pathname, owner, group, AtFlags::SYMLINK_NOFOLLOW)
+    fchownat(
+        cx,
+        DirFd::CWD,
+        pathname,
+        owner,
+        group,
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
 }
 
 pub fn fchown(cx: &mut Ctx, fd: Fd, owner: Uid, group: Gid) -> Result<()> {
@@ -667,14 +752,20 @@ fn from_micros(time: Timeval) -> Result<NewTime> {
     if micros >= 1_000_000 {
         return Err(Errno::EINVAL);
     }
-    Ok(NewTime::At(Time { sec: time.tv_sec, nsec: micros * 1000 }))
+    Ok(NewTime::At(Time {
+        sec: time.tv_sec,
+        nsec: micros * 1000,
+    }))
 }
 
 fn from_nanos(time: Timespec) -> Result<NewTime> {
     match time.tv_nsec {
         UTIME_NOW => Ok(NewTime::Now),
         UTIME_OMIT => Ok(NewTime::Omit),
-        nsec @ 0..1_000_000_000 => Ok(NewTime::At(Time { sec: time.tv_sec, nsec: nsec as u32 })),
+        nsec @ 0..1_000_000_000 => Ok(NewTime::At(Time {
+            sec: time.tv_sec,
+            nsec: nsec as u32,
+        })),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -691,7 +782,11 @@ pub fn utime(cx: &mut Ctx, filename: UserStr, times: UserPtr<Utimbuf>) -> Result
         Some(given) => (at(given.actime), at(given.modtime)),
         None => BOTH_NOW,
     };
-    set_times(cx, &place_at(cx, DirFd::CWD, filename, LookupFlags::FOLLOW)?, times)
+    set_times(
+        cx,
+        &place_at(cx, DirFd::CWD, filename, LookupFlags::FOLLOW)?,
+        times,
+    )
 }
 
 pub fn utimes(cx: &mut Ctx, filename: UserStr, times: UserPtr<[Timeval; 2]>) -> Result<()> {
@@ -795,7 +890,9 @@ pub fn fstatfs(cx: &mut Ctx, fd: Fd, buf: UserPtr<Statfs>) -> Result<()> {
 }
 
 pub fn ustat(_cx: &mut Ctx, dev: u32, ubuf: UserPtr<Ustat>) -> Result<()> {
-    let found = superblock::all().into_iter().find(|sb| sb.dev == u64::from(dev));
+    let found = superblock::all()
+        .into_iter()
+        .find(|sb| sb.dev == u64::from(dev));
     let stats = found.ok_or(Errno::EINVAL)?.ops.statfs()?;
     ubuf.write(&Ustat {
         f_tfree: stats.free as i32,
@@ -832,5 +929,9 @@ pub fn sync(_cx: &mut Ctx) -> Result<()> {
 pub fn syncfs(cx: &mut Ctx, fd: Fd) -> Result<()> {
     let file = cx.thread.files().get(fd)?;
     let sb = &file.path.mount.sb;
-    if sb.is_read_only() { Ok(()) } else { sb.ops.sync() }
+    if sb.is_read_only() {
+        Ok(())
+    } else {
+        sb.ops.sync()
+    }
 }

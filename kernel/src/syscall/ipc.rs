@@ -23,8 +23,10 @@ pub fn pipe2(cx: &mut Ctx, pipefd: UserPtr<[Fd; 2]>, flags: OpenFlags) -> Result
     let (reader, writer) = pipes::create(flags);
     let files = cx.thread.files();
     let read_fd = files.install(reader, cloexec)?;
-    let pair = files.install(writer, cloexec).map(|write_fd| [read_fd, write_fd]);
-    let undo = |fds: &[Fd]| fds.iter().for_each(|fd| drop(files.close(*fd)));
+    let pair = files
+        .install(writer, cloexec)
+        .map(|write_fd| [read_fd, write_fd]);
+    let undo = |fds: &[Fd]| fds.iter().for_each(|fd| files.close(*fd).unwrap_or(()));
     match pair {
         Err(error) => {
             undo(&[read_fd]);
@@ -40,14 +42,18 @@ fn futex_deadline(
     absolute: bool,
     realtime: bool,
 ) -> Result<Option<u64>> {
-    let Some(time) = timeout.read_if_given()? else { return Ok(None) };
+    let Some(time) = timeout.read_if_given()? else {
+        return Ok(None);
+    };
     let ns = nanoseconds(&time)?;
     let now = crate::time::monotonic_ns();
     Ok(Some(match (absolute, realtime) {
         (false, _) => now.saturating_add(ns),
         (true, false) => ns,
         (true, true) => {
-            let left = (ns as i64).saturating_sub(crate::time::realtime_ns()).max(0);
+            let left = (ns as i64)
+                .saturating_sub(crate::time::realtime_ns())
+                .max(0);
             now.saturating_add(left as u64)
         }
     }))
@@ -73,7 +79,9 @@ pub fn futex(
     if op.is_realtime()
         && !matches!(
             op.command(),
-            FutexOp::FUTEX_WAIT | FutexOp::FUTEX_WAIT_BITSET | FutexOp::FUTEX_WAIT_REQUEUE_PI
+            FutexOp::FUTEX_WAIT
+                | FutexOp::FUTEX_WAIT_BITSET
+                | FutexOp::FUTEX_WAIT_REQUEUE_PI
                 | FutexOp::FUTEX_LOCK_PI2
         )
     {
@@ -95,7 +103,8 @@ pub fn futex(
             if (val as i32) < 0 || (val2 as i32) < 0 {
                 return Err(Errno::EINVAL);
             }
-            let (woken, moved) = futex::requeue(&key(addr)?, &key(addr2)?, addr, None, count, val2)?;
+            let (woken, moved) =
+                futex::requeue(&key(addr)?, &key(addr2)?, addr, None, count, val2)?;
             Ok((woken + moved) as i32)
         }
         FutexOp::FUTEX_CMP_REQUEUE => {
@@ -182,7 +191,11 @@ pub fn futex_waitv(
         }
         let addr = waiter.uaddr as usize;
         let key = futex::key(&mm, addr, private)?;
-        list.push(Waited { addr, key, expected: waiter.val as u32 });
+        list.push(Waited {
+            addr,
+            key,
+            expected: waiter.val as u32,
+        });
     }
     match futex::wait_many(list, deadline)? {
         Ok(index) => Ok(index as i32),

@@ -32,11 +32,14 @@ pub fn mmap(
     fd: Fd,
     offset: u64,
 ) -> Result<UserAddr> {
-    if offset % PAGE_SIZE as u64 != 0 || length == 0 {
+    if !offset.is_multiple_of(PAGE_SIZE as u64) || length == 0 {
         return Err(Errno::EINVAL);
     }
     let len = page_up(length).ok_or(Errno::ENOMEM)?;
-    if (offset >> PAGE_SHIFT).checked_add((len >> PAGE_SHIFT) as u64).is_none() {
+    if (offset >> PAGE_SHIFT)
+        .checked_add((len >> PAGE_SHIFT) as u64)
+        .is_none()
+    {
         return Err(Errno::EOVERFLOW);
     }
     if flags.contains(MmapFlags::HUGETLB) {
@@ -58,10 +61,17 @@ pub fn mmap(
         anonymous_backing(shared, len)
     } else {
         let file = cx.thread.files().get(fd)?;
-        let request = FileMapping { shared, len, offset, strict: kind == 3 };
+        let request = FileMapping {
+            shared,
+            len,
+            offset,
+            strict: kind == 3,
+        };
         file_backing(&file, &request, prot, flags, &mut vm_flags)?
     };
-    if reads_imply_exec(cx) && prot.contains(MmapProt::READ) && !vm_flags.contains(VmFlags::NO_MAYEXEC)
+    if reads_imply_exec(cx)
+        && prot.contains(MmapProt::READ)
+        && !vm_flags.contains(VmFlags::NO_MAYEXEC)
     {
         prot |= MmapProt::EXEC;
     }
@@ -87,7 +97,11 @@ fn reads_imply_exec(cx: &Ctx) -> bool {
 fn anonymous_backing(shared: bool, len: usize) -> Backing {
     if shared {
         let object = AnonObject::new((len >> PAGE_SHIFT) as u64);
-        Backing::Object { object, pgoff: 0, file: None }
+        Backing::Object {
+            object,
+            pgoff: 0,
+            file: None,
+        }
     } else {
         Backing::Anon
     }
@@ -131,7 +145,11 @@ fn file_backing(
     file.check_mmap(mapping.shared, prot.contains(MmapProt::WRITE), vm_flags)?;
     let object = file.ops.mmap(file)?;
     debug_assert!(mapping.len > 0);
-    Ok(Backing::Object { object, pgoff: mapping.offset >> PAGE_SHIFT, file: Some(file.clone()) })
+    Ok(Backing::Object {
+        object,
+        pgoff: mapping.offset >> PAGE_SHIFT,
+        file: Some(file.clone()),
+    })
 }
 
 pub fn munmap(cx: &mut Ctx, addr: UserAddr, len: usize) -> Result<()> {
@@ -147,7 +165,9 @@ pub fn mprotect(cx: &mut Ctx, addr: UserAddr, len: usize, prot: MmapProt) -> Res
     if reads_imply_exec(cx) && prot.contains(MmapProt::READ) {
         prot |= MmapProt::EXEC;
     }
-    cx.thread.mm().mprotect(addr.addr() as usize, len, page_prot(prot))
+    cx.thread
+        .mm()
+        .mprotect(addr.addr() as usize, len, page_prot(prot))
 }
 
 pub fn brk(cx: &mut Ctx, addr: UserAddr) -> Result<UserAddr> {
@@ -174,13 +194,16 @@ pub fn mremap(
     }
     let target = fixed.then_some(new_address.addr() as usize);
     let old = old_address.addr() as usize;
-    let new = cx.thread.mm().mremap(old, old_size, new_size, may_move, target, keep_old)?;
+    let new = cx
+        .thread
+        .mm()
+        .mremap(old, old_size, new_size, may_move, target, keep_old)?;
     Ok(UserAddr(new as u64))
 }
 
 /// A page-aligned range: EINVAL when unaligned, ENOMEM when outside user space.
 fn range(addr: UserAddr, len: usize) -> Result<Range<usize>> {
-    if addr.addr() as usize % PAGE_SIZE != 0 {
+    if !(addr.addr() as usize).is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL);
     }
     user_range(addr.addr() as usize, len).ok_or(Errno::ENOMEM)
@@ -189,7 +212,10 @@ fn range(addr: UserAddr, len: usize) -> Result<Range<usize>> {
 /// A range widened to whole pages (mlock).
 fn page_range(addr: UserAddr, len: usize) -> Result<Range<usize>> {
     let start = mm::page_down(addr.addr() as usize);
-    let end = (addr.addr() as usize).checked_add(len).and_then(page_up).ok_or(Errno::EINVAL)?;
+    let end = (addr.addr() as usize)
+        .checked_add(len)
+        .and_then(page_up)
+        .ok_or(Errno::EINVAL)?;
     if end > mm::TASK_SIZE_MAX {
         return Err(Errno::ENOMEM);
     }
@@ -203,7 +229,11 @@ pub fn madvise(cx: &mut Ctx, addr: UserAddr, length: usize, advice: Madvise) -> 
 
 fn advise(mm: &Arc<AddressSpace>, range: Range<usize>, advice: Madvise) -> Result<()> {
     let flags = |set: VmFlags, clear: VmFlags| {
-        if range.is_empty() { Ok(()) } else { mm.change_flags(range.clone(), set, clear) }
+        if range.is_empty() {
+            Ok(())
+        } else {
+            mm.change_flags(range.clone(), set, clear)
+        }
     };
     let none = VmFlags::empty();
     match advice {
@@ -241,7 +271,9 @@ fn remove_pages(mm: &Arc<AddressSpace>, range: Range<usize>) -> Result<()> {
     }
     for (file, bytes) in files {
         let mode = FallocateMode::PUNCH_HOLE | FallocateMode::KEEP_SIZE;
-        file.inode.ops.fallocate(&file.inode, mode, bytes.start, bytes.end - bytes.start)?;
+        file.inode
+            .ops
+            .fallocate(&file.inode, mode, bytes.start, bytes.end - bytes.start)?;
     }
     Ok(())
 }
@@ -249,7 +281,7 @@ fn remove_pages(mm: &Arc<AddressSpace>, range: Range<usize>) -> Result<()> {
 pub fn msync(cx: &mut Ctx, addr: UserAddr, length: usize, flags: MsyncFlags) -> Result<()> {
     if !MsyncFlags::all().contains(flags)
         || flags.contains(MsyncFlags::ASYNC | MsyncFlags::SYNC)
-        || addr.addr() as usize % PAGE_SIZE != 0
+        || !(addr.addr() as usize).is_multiple_of(PAGE_SIZE)
     {
         return Err(Errno::EINVAL);
     }
@@ -302,14 +334,16 @@ pub fn munlock(cx: &mut Ctx, addr: UserAddr, len: usize) -> Result<()> {
 }
 
 pub fn mlockall(cx: &mut Ctx, flags: MlockallFlags) -> Result<()> {
-    if flags.is_empty()
-        || !MlockallFlags::all().contains(flags)
-        || flags == MlockallFlags::ONFAULT
+    if flags.is_empty() || !MlockallFlags::all().contains(flags) || flags == MlockallFlags::ONFAULT
     {
         return Err(Errno::EINVAL);
     }
     let mm = cx.thread.mm();
-    let limit = cx.thread.process.rlimits.soft(crate::process::rlimit::Resource::Memlock);
+    let limit = cx
+        .thread
+        .process
+        .rlimits
+        .soft(crate::process::rlimit::Resource::Memlock);
     if !cx.thread.cred().has(Cap::IPC_LOCK) {
         if limit == 0 {
             return Err(Errno::EPERM);
@@ -320,7 +354,10 @@ pub fn mlockall(cx: &mut Ctx, flags: MlockallFlags) -> Result<()> {
         }
     }
     let mut set = VmFlags::LOCKED;
-    set.set(VmFlags::LOCK_ONFAULT, flags.contains(MlockallFlags::ONFAULT));
+    set.set(
+        VmFlags::LOCK_ONFAULT,
+        flags.contains(MlockallFlags::ONFAULT),
+    );
     let now = flags.contains(MlockallFlags::CURRENT).then_some(set);
     let later = flags.contains(MlockallFlags::FUTURE).then_some(set);
     mm.lock_all(now, later)
@@ -355,7 +392,13 @@ pub fn process_vm_readv(
     riovcnt: usize,
     flags: u64,
 ) -> Result<usize> {
-    let transfer = Transfer { local_iov, liovcnt, remote_iov, riovcnt, flags };
+    let transfer = Transfer {
+        local_iov,
+        liovcnt,
+        remote_iov,
+        riovcnt,
+        flags,
+    };
     transfer.run(cx, pid, false)
 }
 
@@ -368,7 +411,13 @@ pub fn process_vm_writev(
     riovcnt: usize,
     flags: u64,
 ) -> Result<usize> {
-    let transfer = Transfer { local_iov, liovcnt, remote_iov, riovcnt, flags };
+    let transfer = Transfer {
+        local_iov,
+        liovcnt,
+        remote_iov,
+        riovcnt,
+        flags,
+    };
     transfer.run(cx, pid, true)
 }
 
@@ -387,7 +436,7 @@ impl Transfer {
         }
         let local = self.local_iov.read_array(self.liovcnt)?;
         let remote = self.remote_iov.read_array(self.riovcnt)?;
-        let positive = |iov: &[Iovec]| iov.iter().all(|v| v.iov_len as usize <= isize::MAX as usize);
+        let positive = |iov: &[Iovec]| iov.iter().all(|v| v.iov_len <= isize::MAX as usize);
         if !positive(&local) || !positive(&remote) {
             return Err(Errno::EINVAL);
         }
@@ -408,9 +457,9 @@ impl Transfer {
             let len = m.min(n).min(REMOTE_CHUNK);
             let chunk = &mut buffer[..len];
             let moved = if write {
-                keel_hal::user::read(here, chunk).map_err(|_| Errno::EFAULT).map(|()| {
-                    mm.write_remote(there, chunk, false)
-                })
+                keel_hal::user::read(here, chunk)
+                    .map_err(|_| Errno::EFAULT)
+                    .map(|()| mm.write_remote(there, chunk, false))
             } else {
                 let got = mm.read_remote(there, chunk);
                 crate::mm::user::write_bytes(here as u64, &chunk[..got]).map(|()| got)
@@ -428,7 +477,11 @@ impl Transfer {
             }
         }
         let nothing = done == 0 && locals.peek().is_some() && remotes.peek().is_some();
-        if nothing { Err(Errno::EFAULT) } else { Ok(done) }
+        if nothing {
+            Err(Errno::EFAULT)
+        } else {
+            Ok(done)
+        }
     }
 }
 
@@ -447,7 +500,7 @@ impl<'a> Segments<'a> {
 
     fn skip_empty(&mut self) {
         while let Some((first, rest)) = self.list.split_first() {
-            if (first.iov_len as usize) > self.used {
+            if first.iov_len > self.used {
                 break;
             }
             self.list = rest;
@@ -459,7 +512,7 @@ impl<'a> Segments<'a> {
     fn peek(&self) -> Option<(usize, usize)> {
         let first = self.list.first()?;
         let addr = (first.iov_base.addr() as usize).wrapping_add(self.used);
-        Some((addr, first.iov_len as usize - self.used))
+        Some((addr, first.iov_len - self.used))
     }
 
     fn advance(&mut self, bytes: usize) {
@@ -498,9 +551,9 @@ pub fn process_madvise(
     let mm = target.mm_opt().ok_or(Errno::ESRCH)?;
     let mut done = 0;
     for segment in &segments {
-        let range = range(segment.iov_base.user_addr(), segment.iov_len as usize)?;
+        let range = range(segment.iov_base.user_addr(), segment.iov_len)?;
         match advise(&mm, range, advice) {
-            Ok(()) => done += segment.iov_len as usize,
+            Ok(()) => done += segment.iov_len,
             Err(error) if done == 0 => return Err(error),
             Err(_) => break,
         }

@@ -42,8 +42,8 @@ pub use signal::*;
 pub use splice::*;
 pub use system::*;
 pub use time::*;
-pub use xattr::*;
 pub use timer::*;
+pub use xattr::*;
 
 use core::sync::atomic::Ordering;
 use keel_abi::prelude::*;
@@ -110,7 +110,9 @@ fn arguments(user: &UserContext) -> [u64; 6] {
 }
 
 fn call(cx: &mut Ctx) {
-    let handler = usize::try_from(cx.user.orig_rax).ok().and_then(|nr| HANDLERS.get(nr));
+    let handler = usize::try_from(cx.user.orig_rax)
+        .ok()
+        .and_then(|nr| HANDLERS.get(nr));
     let Some(handler) = handler else {
         cx.user.rax = Errno::ENOSYS.to_reg();
         return;

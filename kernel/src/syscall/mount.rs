@@ -48,14 +48,18 @@ fn options(data: UserPtr<u8>) -> Result<Vec<u8>> {
         let rest = read_bytes(data.addr() + first as u64, PAGE_SIZE - first);
         bytes.extend(rest.unwrap_or_default());
     }
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     bytes.truncate(end);
     Ok(bytes)
 }
 
 /// Which change of propagation is asked for: EINVAL for several.
 fn spread(flags: MountFlags) -> Result<Option<Spread>> {
-    let kinds = MountFlags::SHARED | MountFlags::PRIVATE | MountFlags::SLAVE | MountFlags::UNBINDABLE;
+    let kinds =
+        MountFlags::SHARED | MountFlags::PRIVATE | MountFlags::SLAVE | MountFlags::UNBINDABLE;
     let spread = match flags & kinds {
         kind if kind.is_empty() => return Ok(None),
         MountFlags::SHARED => Spread::Shared,
@@ -65,7 +69,11 @@ fn spread(flags: MountFlags) -> Result<Option<Spread>> {
         _ => return Err(Errno::EINVAL),
     };
     let others = kinds | MountFlags::REC | MountFlags::SILENT;
-    if others.contains(flags) { Ok(Some(spread)) } else { Err(Errno::EINVAL) }
+    if others.contains(flags) {
+        Ok(Some(spread))
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 pub fn mount(
@@ -76,7 +84,13 @@ pub fn mount(
     flags: MountFlags,
     data: UserPtr<u8>,
 ) -> Result<()> {
-    let text = |s: UserStr| if s.is_null() { Ok(None) } else { s.read_path().map(Some) };
+    let text = |s: UserStr| {
+        if s.is_null() {
+            Ok(None)
+        } else {
+            s.read_path().map(Some)
+        }
+    };
     let fs_name = text(filesystemtype)?;
     let source = text(source)?;
     let data = options(data)?;
@@ -119,7 +133,9 @@ pub fn mount(
 
 /// The source of a bind or move.
 fn source_place(cx: &Ctx, source: Option<&[u8]>) -> Result<Path> {
-    let source = source.filter(|path| !path.is_empty()).ok_or(Errno::EINVAL)?;
+    let source = source
+        .filter(|path| !path.is_empty())
+        .ok_or(Errno::EINVAL)?;
     crate::fs::namei::lookup(cx.thread, DirFd::CWD, source, LookupFlags::FOLLOW)
 }
 
@@ -128,7 +144,10 @@ pub fn umount2(cx: &mut Ctx, target: UserStr, flags: UmountFlags) -> Result<()> 
         return Err(Errno::EINVAL);
     }
     let mut lookup = LookupFlags::empty();
-    lookup.set(LookupFlags::FOLLOW, !flags.contains(UmountFlags::UMOUNT_NOFOLLOW));
+    lookup.set(
+        LookupFlags::FOLLOW,
+        !flags.contains(UmountFlags::UMOUNT_NOFOLLOW),
+    );
     let place = place_at(cx, DirFd::CWD, target, lookup)?;
     cx.thread.cred().require(Cap::SYS_ADMIN)?;
     let others = UmountFlags::MNT_FORCE | UmountFlags::MNT_DETACH;

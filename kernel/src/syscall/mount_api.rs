@@ -29,8 +29,14 @@ pub fn open_tree(
         return Err(Errno::EINVAL);
     }
     let mut lookup = LookupFlags::empty();
-    lookup.set(LookupFlags::FOLLOW, !flags.contains(OpenTreeFlags::AT_SYMLINK_NOFOLLOW));
-    lookup.set(LookupFlags::EMPTY_PATH, flags.contains(OpenTreeFlags::AT_EMPTY_PATH));
+    lookup.set(
+        LookupFlags::FOLLOW,
+        !flags.contains(OpenTreeFlags::AT_SYMLINK_NOFOLLOW),
+    );
+    lookup.set(
+        LookupFlags::EMPTY_PATH,
+        flags.contains(OpenTreeFlags::AT_EMPTY_PATH),
+    );
     if clone {
         cx.thread.cred().require(Cap::SYS_ADMIN)?;
     }
@@ -40,7 +46,9 @@ pub fn open_tree(
     } else {
         open_place(&place, OpenFlags::PATH, &cx.thread.cred(), false)?
     };
-    cx.thread.files().install(file, flags.contains(OpenTreeFlags::OPEN_TREE_CLOEXEC))
+    cx.thread
+        .files()
+        .install(file, flags.contains(OpenTreeFlags::OPEN_TREE_CLOEXEC))
 }
 
 pub fn move_mount(
@@ -87,7 +95,9 @@ pub fn fsopen(cx: &mut Ctx, fsname: UserStr, flags: FsopenFlags) -> Result<Fd> {
     }
     let name = fsname.read_string(PAGE_SIZE - 1, Errno::EINVAL)?;
     let file = FsConfig::open(find_file_system(&name).ok_or(Errno::ENODEV)?);
-    cx.thread.files().install(file, flags.contains(FsopenFlags::CLOEXEC))
+    cx.thread
+        .files()
+        .install(file, flags.contains(FsopenFlags::CLOEXEC))
 }
 
 pub fn fspick(cx: &mut Ctx, dirfd: DirFd, pathname: UserStr, flags: FspickFlags) -> Result<Fd> {
@@ -96,14 +106,22 @@ pub fn fspick(cx: &mut Ctx, dirfd: DirFd, pathname: UserStr, flags: FspickFlags)
         return Err(Errno::EINVAL);
     }
     let mut lookup = LookupFlags::empty();
-    lookup.set(LookupFlags::FOLLOW, !flags.contains(FspickFlags::SYMLINK_NOFOLLOW));
-    lookup.set(LookupFlags::EMPTY_PATH, flags.contains(FspickFlags::EMPTY_PATH));
+    lookup.set(
+        LookupFlags::FOLLOW,
+        !flags.contains(FspickFlags::SYMLINK_NOFOLLOW),
+    );
+    lookup.set(
+        LookupFlags::EMPTY_PATH,
+        flags.contains(FspickFlags::EMPTY_PATH),
+    );
     let place = place_at(cx, dirfd, pathname, lookup)?;
     if !place.is_mount_root() {
         return Err(Errno::EINVAL);
     }
     let file = FsConfig::pick(&place.mount.sb);
-    cx.thread.files().install(file, flags.contains(FspickFlags::CLOEXEC))
+    cx.thread
+        .files()
+        .install(file, flags.contains(FspickFlags::CLOEXEC))
 }
 
 fn config_of(file: &File) -> Result<&FsConfig> {
@@ -163,7 +181,9 @@ pub fn fsmount(
     let mount_flags = mount_api::mount_flags(attr_flags)?;
     let file = cx.thread.files().get(fsfd)?;
     let tree = config_of(&file)?.mount(cx.thread, mount_flags)?;
-    cx.thread.files().install(tree, flags.contains(FsmountFlags::CLOEXEC))
+    cx.thread
+        .files()
+        .install(tree, flags.contains(FsmountFlags::CLOEXEC))
 }
 
 /// The change of propagation that a `struct mount_attr` asks for.

@@ -47,7 +47,9 @@ fn status(flags: SocketFlags) -> Result<(OpenFlags, bool)> {
 pub fn socket(cx: &mut Ctx, domain: AddressFamily, ty: SocketType, protocol: i32) -> Result<Fd> {
     let (flags, cloexec) = status(ty.flags())?;
     let socket = UnixSocket::new(unix_kind(domain, ty, protocol)?);
-    cx.thread.files().install(socket_file(socket, flags), cloexec)
+    cx.thread
+        .files()
+        .install(socket_file(socket, flags), cloexec)
 }
 
 pub fn socketpair(
@@ -61,9 +63,11 @@ pub fn socketpair(
     let (one, other) = UnixSocket::pair(unix_kind(domain, ty, protocol)?);
     let files = cx.thread.files();
     let first = files.install(socket_file(one, flags), cloexec)?;
-    let second = files.install(socket_file(other, flags), cloexec).inspect_err(|_| {
-        let _ = files.close(first);
-    })?;
+    let second = files
+        .install(socket_file(other, flags), cloexec)
+        .inspect_err(|_| {
+            let _ = files.close(first);
+        })?;
     sv.write(&[first, second]).inspect_err(|_| {
         let _ = files.close(first);
         let _ = files.close(second);
@@ -79,11 +83,7 @@ fn read_address(addr: UserPtr<Sockaddr>, len: i32) -> Result<Address> {
 }
 
 /// Writes an address as far as it fits, and its full length.
-fn write_address(
-    address: &Address,
-    addr: UserPtr<Sockaddr>,
-    addrlen: UserPtr<i32>,
-) -> Result<()> {
+fn write_address(address: &Address, addr: UserPtr<Sockaddr>, addrlen: UserPtr<i32>) -> Result<()> {
     if addr.is_null() {
         return Ok(());
     }
@@ -138,7 +138,9 @@ pub fn accept4(
     if !addr.is_null() {
         write_address(&socket.peer_name()?, addr, addrlen)?;
     }
-    cx.thread.files().install(socket_file(socket, status), cloexec)
+    cx.thread
+        .files()
+        .install(socket_file(socket, status), cloexec)
 }
 
 pub fn getsockname(
@@ -176,7 +178,11 @@ pub fn sendto(
     addrlen: i32,
 ) -> Result<usize> {
     let file = file(cx, sockfd)?;
-    let to = if dest_addr.is_null() { None } else { Some(read_address(dest_addr, addrlen)?) };
+    let to = if dest_addr.is_null() {
+        None
+    } else {
+        Some(read_address(dest_addr, addrlen)?)
+    };
     let mut src = IoSrc::from_user(buf.addr() as usize, len);
     let nonblock = file.nonblocking();
     socket_of(&file)?.send(&mut src, to.as_ref(), Ancillary::default(), flags, nonblock)
@@ -242,7 +248,11 @@ fn receive_message(
     let mut dst = IoDst::from_iovecs(&pieces(&header)?)?;
     let mut received = socket_of(file)?.receive(&mut dst, flags, file.nonblocking())?;
     let cloexec = flags.contains(MsgFlags::CMSG_CLOEXEC);
-    let room = if header.msg_control.is_null() { 0 } else { header.msg_controllen };
+    let room = if header.msg_control.is_null() {
+        0
+    } else {
+        header.msg_controllen
+    };
     let control = build_control(&mut received, room, &cx.thread.files(), cloexec);
     if !control.is_empty() {
         write_bytes(header.msg_control.addr(), &control)?;

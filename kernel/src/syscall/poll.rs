@@ -12,7 +12,9 @@ use crate::prelude::*;
 use crate::process::rlimit::Resource;
 
 /// Reported whether or not they were asked for.
-const ALWAYS: PollEvents = PollEvents::ERR.union(PollEvents::HUP).union(PollEvents::NVAL);
+const ALWAYS: PollEvents = PollEvents::ERR
+    .union(PollEvents::HUP)
+    .union(PollEvents::NVAL);
 
 pub fn poll(cx: &mut Ctx, fds: UserPtr<Pollfd>, nfds: u32, timeout: i32) -> Result<i32> {
     let deadline = match timeout {
@@ -42,8 +44,7 @@ fn poll_fds(cx: &mut Ctx, fds: UserPtr<Pollfd>, nfds: u32, deadline: Option<u64>
     }
     let mut list = fds.read_array(nfds as usize)?;
     let table = cx.thread.files();
-    let files: Vec<Option<Arc<File>>> =
-        list.iter().map(|entry| table.get(entry.fd).ok()).collect();
+    let files: Vec<Option<Arc<File>>> = list.iter().map(|entry| table.get(entry.fd).ok()).collect();
     let found = poll::wait(deadline, |wait| {
         let mut ready = 0;
         for (entry, file) in list.iter_mut().zip(&files) {
@@ -70,7 +71,9 @@ fn events_of(entry: &Pollfd, file: Option<&Arc<File>>, wait: &mut PollTable) -> 
     if entry.fd.0 < 0 {
         return 0;
     }
-    let Some(file) = file else { return PollEvents::NVAL.bits() as u16 };
+    let Some(file) = file else {
+        return PollEvents::NVAL.bits() as u16;
+    };
     let wanted = PollEvents::from_bits_retain(u32::from(entry.events)) | ALWAYS;
     (file.poll(wait) & wanted).bits() as u16
 }
@@ -94,7 +97,9 @@ pub fn with_mask<R>(
 
 /// Reads a signal mask argument: EINVAL for a wrong size.
 pub fn read_mask(mask: UserPtr<SigSet>, size: usize) -> Result<Option<u64>> {
-    let Some(mask) = mask.non_null() else { return Ok(None) };
+    let Some(mask) = mask.non_null() else {
+        return Ok(None);
+    };
     if size != size_of::<SigSet>() {
         return Err(Errno::EINVAL);
     }
@@ -155,7 +160,11 @@ impl Set {
                 *word = u64::from_le_bytes(chunk.try_into().unwrap_or([0; 8]));
             }
         }
-        Ok(Self { at, wanted, ready: vec![0; words] })
+        Ok(Self {
+            at,
+            wanted,
+            ready: vec![0; words],
+        })
     }
 
     fn wants(&self, fd: usize) -> bool {
@@ -166,7 +175,11 @@ impl Set {
         if self.at.is_null() {
             return Ok(());
         }
-        let bytes: Vec<u8> = self.ready.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let bytes: Vec<u8> = self
+            .ready
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
         write_bytes(self.at.addr(), &bytes)
     }
 }
@@ -182,8 +195,11 @@ fn select_fds(
     let nfds = nfds.min(table.capacity().max(64));
     let words = nfds.div_ceil(64);
     let [input, output, except] = sets;
-    let mut sets =
-        [Set::read(input, words)?, Set::read(output, words)?, Set::read(except, words)?];
+    let mut sets = [
+        Set::read(input, words)?,
+        Set::read(output, words)?,
+        Set::read(except, words)?,
+    ];
     let mut files = Vec::new();
     for fd in 0..nfds {
         if sets.iter().any(|set| set.wants(fd)) {

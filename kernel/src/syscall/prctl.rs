@@ -54,7 +54,11 @@ pub fn prctl(
             UserPtr::<u8>::new(arg2).write_array(&thread.comm_bytes())?;
         }
         PrctlOption::PR_GET_KEEPCAPS => {
-            return Ok(thread.cred().securebits.contains(SecureBits::KEEP_CAPS).into());
+            return Ok(thread
+                .cred()
+                .securebits
+                .contains(SecureBits::KEEP_CAPS)
+                .into());
         }
         PrctlOption::PR_SET_KEEPCAPS => set_keep_caps(cx, arg2)?,
         PrctlOption::PR_GET_SECUREBITS => return Ok(thread.cred().securebits.bits() as i32),
@@ -76,7 +80,10 @@ pub fn prctl(
             thread.timer_slack.store(slack, Ordering::Relaxed);
         }
         PrctlOption::PR_GET_TIMERSLACK => {
-            return Ok(thread.timer_slack.load(Ordering::Relaxed).min(i32::MAX as u64) as i32);
+            return Ok(thread
+                .timer_slack
+                .load(Ordering::Relaxed)
+                .min(i32::MAX as u64) as i32);
         }
         PrctlOption::PR_SET_CHILD_SUBREAPER => {
             process.child_subreaper.store(arg2 != 0, Ordering::Relaxed);
@@ -149,7 +156,10 @@ fn set_keep_caps(cx: &Ctx, value: u64) -> Result<()> {
 }
 
 fn set_securebits(cx: &Ctx, value: u64) -> Result<()> {
-    let wanted = u32::try_from(value).ok().and_then(SecureBits::from_bits).ok_or(Errno::EPERM)?;
+    let wanted = u32::try_from(value)
+        .ok()
+        .and_then(SecureBits::from_bits)
+        .ok_or(Errno::EPERM)?;
     let mut new = (*cx.thread.cred()).clone();
     new.require(Cap::SETPCAP)?;
     let old = new.securebits.bits();
@@ -213,7 +223,7 @@ fn name_memory(cx: &Ctx, addr: u64, len: u64, name: u64) -> Result<()> {
         }
         Some(Arc::from(text))
     };
-    if addr as usize % PAGE_SIZE != 0 {
+    if !(addr as usize).is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL);
     }
     let range = crate::mm::user_range(addr as usize, len as usize).ok_or(Errno::EINVAL)?;

@@ -48,7 +48,10 @@ pub fn clone(
         pidfd: parent_tid.addr(),
         set_tid: Vec::new(),
     };
-    if request.flags.contains(CloneFlags::PIDFD | CloneFlags::PARENT_SETTID) {
+    if request
+        .flags
+        .contains(CloneFlags::PIDFD | CloneFlags::PARENT_SETTID)
+    {
         return Err(Errno::EINVAL);
     }
     do_clone(cx, &request).map(|pid| Pid(pid as i32))
@@ -57,13 +60,20 @@ pub fn clone(
 const SIGCHLD: i32 = 17;
 
 pub fn fork(cx: &mut Ctx) -> Result<Pid> {
-    let request = CloneRequest { exit_signal: SIGCHLD, ..CloneRequest::default() };
+    let request = CloneRequest {
+        exit_signal: SIGCHLD,
+        ..CloneRequest::default()
+    };
     do_clone(cx, &request).map(|pid| Pid(pid as i32))
 }
 
 pub fn vfork(cx: &mut Ctx) -> Result<Pid> {
     let flags = CloneFlags::VFORK | CloneFlags::VM;
-    let request = CloneRequest { flags, exit_signal: SIGCHLD, ..CloneRequest::default() };
+    let request = CloneRequest {
+        flags,
+        exit_signal: SIGCHLD,
+        ..CloneRequest::default()
+    };
     do_clone(cx, &request).map(|pid| Pid(pid as i32))
 }
 
@@ -90,7 +100,10 @@ pub fn clone3(cx: &mut Ctx, cl_args: UserPtr<CloneArgs>, size: usize) -> Result<
     {
         return Err(Errno::EINVAL);
     }
-    let stack = args.stack.checked_add(args.stack_size).ok_or(Errno::EINVAL)?;
+    let stack = args
+        .stack
+        .checked_add(args.stack_size)
+        .ok_or(Errno::EINVAL)?;
     let request = CloneRequest {
         flags,
         exit_signal: args.exit_signal as i32,
@@ -320,12 +333,19 @@ pub fn setpgid(cx: &mut Ctx, pid: Pid, pgid: Pid) -> Result<()> {
     }
     let me = &cx.thread.process;
     let target = process_arg(cx, pid)?;
-    let pgid = if pgid.0 == 0 { target.pid } else { pgid.0.unsigned_abs() };
+    let pgid = if pgid.0 == 0 {
+        target.pid
+    } else {
+        pgid.0.unsigned_abs()
+    };
     let old = target.pgid();
     {
         let _family = FAMILY.lock();
         if !Arc::ptr_eq(&target, me) {
-            if !target.parent().is_some_and(|parent| Arc::ptr_eq(&parent, me)) {
+            if !target
+                .parent()
+                .is_some_and(|parent| Arc::ptr_eq(&parent, me))
+            {
                 return Err(Errno::ESRCH);
             }
             if target.sid() != me.sid() {
@@ -339,7 +359,9 @@ pub fn setpgid(cx: &mut Ctx, pid: Pid, pgid: Pid) -> Result<()> {
             return Err(Errno::EPERM);
         }
         if pgid != target.pid
-            && !pid::pgrp_members(pgid).iter().any(|member| member.sid() == target.sid())
+            && !pid::pgrp_members(pgid)
+                .iter()
+                .any(|member| member.sid() == target.sid())
         {
             return Err(Errno::EPERM);
         }
@@ -353,7 +375,9 @@ pub fn setpgid(cx: &mut Ctx, pid: Pid, pgid: Pid) -> Result<()> {
 }
 
 pub fn set_tid_address(cx: &mut Ctx, tidptr: UserPtr<Tid>) -> Result<Tid> {
-    cx.thread.clear_child_tid.store(tidptr.addr(), Ordering::Relaxed);
+    cx.thread
+        .clear_child_tid
+        .store(tidptr.addr(), Ordering::Relaxed);
     Ok(Tid(cx.thread.tid() as i32))
 }
 
@@ -379,7 +403,9 @@ pub fn get_robust_list(
         return Err(Errno::EPERM);
     }
     len_ptr.write(&size_of::<RobustListHead>())?;
-    head_ptr.cast::<u64>().write(&target.robust_list.load(Ordering::Relaxed))
+    head_ptr
+        .cast::<u64>()
+        .write(&target.robust_list.load(Ordering::Relaxed))
 }
 
 pub fn rseq(
@@ -413,24 +439,36 @@ pub fn rseq(
             Errno::EBUSY
         });
     }
-    if rseq.addr() % 32 != 0 || rseq_len != ORIG_RSEQ_SIZE {
+    if !rseq.addr().is_multiple_of(32) || rseq_len != ORIG_RSEQ_SIZE {
         return Err(Errno::EINVAL);
     }
     if rseq.addr() as usize >= crate::mm::TASK_SIZE_MAX {
         return Err(Errno::EFAULT);
     }
-    *area = process::RseqArea { addr: rseq.addr(), len: rseq_len, sig };
+    *area = process::RseqArea {
+        addr: rseq.addr(),
+        len: rseq_len,
+        sig,
+    };
     drop(area);
     process::rseq::publish_cpu(cx.thread, cpu::id() as u32);
     Ok(())
 }
 
 fn limit_of(limit: Limit) -> Rlimit {
-    Rlimit { rlim_cur: limit.soft, rlim_max: limit.hard }
+    Rlimit {
+        rlim_cur: limit.soft,
+        rlim_max: limit.hard,
+    }
 }
 
 pub fn getrlimit(cx: &mut Ctx, resource: RlimitResource, rlim: UserPtr<Rlimit>) -> Result<()> {
-    let limit = cx.thread.process.rlimits.get(resource.0 as usize).ok_or(Errno::EINVAL)?;
+    let limit = cx
+        .thread
+        .process
+        .rlimits
+        .get(resource.0 as usize)
+        .ok_or(Errno::EINVAL)?;
     rlim.write(&limit_of(limit))
 }
 
@@ -450,8 +488,13 @@ fn set_limit(
     if resource == RlimitResource::RLIMIT_NOFILE && new.rlim_max > crate::fs::NR_OPEN as u64 {
         return Err(Errno::EPERM);
     }
-    let limit = Limit { soft: new.rlim_cur, hard: new.rlim_max };
-    process.rlimits.set(resource.0 as usize, limit, privileged)?;
+    let limit = Limit {
+        soft: new.rlim_cur,
+        hard: new.rlim_max,
+    };
+    process
+        .rlimits
+        .set(resource.0 as usize, limit, privileged)?;
     if let Some(thread) = process.main_thread()
         && let Some(mm) = thread.mm_opt()
     {
@@ -475,13 +518,21 @@ pub fn prlimit64(
     };
     if !Arc::ptr_eq(&target.process, &cx.thread.process) {
         let (me, other) = (cx.thread.cred(), target.cred());
-        let same_user = [other.uid, other.euid, other.suid].iter().all(|uid| *uid == me.uid)
-            && [other.gid, other.egid, other.sgid].iter().all(|gid| *gid == me.gid);
+        let same_user = [other.uid, other.euid, other.suid]
+            .iter()
+            .all(|uid| *uid == me.uid)
+            && [other.gid, other.egid, other.sgid]
+                .iter()
+                .all(|gid| *gid == me.gid);
         if !same_user && !me.has(Cap::SYS_RESOURCE) {
             return Err(Errno::EPERM);
         }
     }
-    let old = target.process.rlimits.get(resource.0 as usize).ok_or(Errno::EINVAL)?;
+    let old = target
+        .process
+        .rlimits
+        .get(resource.0 as usize)
+        .ok_or(Errno::EINVAL)?;
     if let Some(new) = new {
         set_limit(cx, &target.process, resource, new)?;
     }
@@ -492,7 +543,9 @@ pub fn personality(cx: &mut Ctx, persona: Personality) -> Result<u32> {
     const QUERY: u32 = 0xffff_ffff;
     let old = cx.thread.personality.load(Ordering::Relaxed);
     if persona.bits() != QUERY {
-        cx.thread.personality.store(persona.bits(), Ordering::Relaxed);
+        cx.thread
+            .personality
+            .store(persona.bits(), Ordering::Relaxed);
     }
     Ok(old)
 }
@@ -537,8 +590,8 @@ pub fn unshare(cx: &mut Ctx, flags: CloneFlags) -> Result<()> {
     if new_ns {
         thread.cred().require(Cap::SYS_ADMIN)?;
     }
-    let fs = (flags.intersects(CloneFlags::FS | CloneFlags::NEWNS))
-        .then(|| thread.fs().clone_context());
+    let fs =
+        (flags.intersects(CloneFlags::FS | CloneFlags::NEWNS)).then(|| thread.fs().clone_context());
     if new_ns {
         let mut ns = (*thread.ns()).clone();
         if flags.contains(CloneFlags::NEWUTS) {

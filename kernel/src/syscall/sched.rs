@@ -24,7 +24,10 @@ pub fn getcpu(_cx: &mut Ctx, cpu: UserPtr<u32>, node: UserPtr<u32>, _t: UserAddr
 }
 
 fn policy_of(raw: SchedPolicy) -> Result<Policy> {
-    u8::try_from(raw.0).ok().and_then(Policy::from_raw).ok_or(Errno::EINVAL)
+    u8::try_from(raw.0)
+        .ok()
+        .and_then(Policy::from_raw)
+        .ok_or(Errno::EINVAL)
 }
 
 /// The caller owns the target, or has CAP_SYS_NICE.
@@ -63,7 +66,9 @@ fn apply(cx: &Ctx, target: &Arc<Thread>, change: &Change) -> Result<()> {
         let leaves_idle = entity.policy() == Policy::Idle
             && change.policy != Policy::Idle
             && !may_nice(target, entity.nice());
-        let faster = change.nice.is_some_and(|n| n < entity.nice() && !may_nice(target, n));
+        let faster = change
+            .nice
+            .is_some_and(|n| n < entity.nice() && !may_nice(target, n));
         let drops_reset = entity.reset_on_fork.load(Ordering::Relaxed) && !change.reset_on_fork;
         if raises || leaves_idle || faster || drops_reset {
             return Err(Errno::EPERM);
@@ -73,7 +78,9 @@ fn apply(cx: &Ctx, target: &Arc<Thread>, change: &Change) -> Result<()> {
     if let Some(nice) = change.nice {
         entity.set_nice(nice);
     }
-    entity.reset_on_fork.store(change.reset_on_fork, Ordering::Relaxed);
+    entity
+        .reset_on_fork
+        .store(change.reset_on_fork, Ordering::Relaxed);
     cpu::set_need_resched(task.cpu());
     Ok(())
 }
@@ -123,7 +130,11 @@ pub fn sched_setparam(cx: &mut Ctx, pid: Pid, param: UserPtr<SchedParam>) -> Res
 pub fn sched_getscheduler(cx: &mut Ctx, pid: Pid) -> Result<SchedPolicy> {
     let task = thread_arg(cx, pid)?.task().ok_or(Errno::ESRCH)?;
     let entity = entity(&task);
-    let reset = if entity.reset_on_fork.load(Ordering::Relaxed) { RESET_ON_FORK } else { 0 };
+    let reset = if entity.reset_on_fork.load(Ordering::Relaxed) {
+        RESET_ON_FORK
+    } else {
+        0
+    };
     Ok(SchedPolicy(entity.policy() as i32 | reset))
 }
 
@@ -132,7 +143,9 @@ pub fn sched_getparam(cx: &mut Ctx, pid: Pid, param: UserPtr<SchedParam>) -> Res
         return Err(Errno::EINVAL);
     }
     let task = thread_arg(cx, pid)?.task().ok_or(Errno::ESRCH)?;
-    param.write(&SchedParam { sched_priority: i32::from(entity(&task).rt_priority()) })
+    param.write(&SchedParam {
+        sched_priority: i32::from(entity(&task).rt_priority()),
+    })
 }
 
 pub fn sched_get_priority_max(_cx: &mut Ctx, policy: SchedPolicy) -> Result<i32> {
@@ -146,7 +159,11 @@ pub fn sched_get_priority_min(_cx: &mut Ctx, policy: SchedPolicy) -> Result<i32>
 /// Whether the policy has priorities. SCHED_DEADLINE is known here, as on Linux, though it cannot be set.
 fn policy_of_any(policy: SchedPolicy) -> Result<bool> {
     const SCHED_DEADLINE: i32 = 6;
-    if policy.0 == SCHED_DEADLINE { Ok(false) } else { Ok(policy_of(policy)?.is_realtime()) }
+    if policy.0 == SCHED_DEADLINE {
+        Ok(false)
+    } else {
+        Ok(policy_of(policy)?.is_realtime())
+    }
 }
 
 pub fn sched_rr_get_interval(cx: &mut Ctx, pid: Pid, tp: UserPtr<Timespec>) -> Result<()> {
@@ -165,12 +182,7 @@ const FLAG_KEEP_POLICY: u64 = 8;
 const FLAG_KEEP_PARAMS: u64 = 16;
 const SCHED_ATTR_SIZE_VER0: usize = 48;
 
-pub fn sched_setattr(
-    cx: &mut Ctx,
-    pid: Pid,
-    attr: UserPtr<SchedAttr>,
-    flags: u32,
-) -> Result<()> {
+pub fn sched_setattr(cx: &mut Ctx, pid: Pid, attr: UserPtr<SchedAttr>, flags: u32) -> Result<()> {
     if attr.is_null() || pid.0 < 0 || flags != 0 {
         return Err(Errno::EINVAL);
     }
@@ -196,10 +208,22 @@ pub fn sched_setattr(
         policy_of(SchedPolicy(wanted.sched_policy as i32))?
     };
     let nice = (!policy.is_realtime() && !keep_params).then_some(wanted.sched_nice.clamp(-20, 19));
-    let priority =
-        if keep_params { u32::from(entity.rt_priority()) } else { wanted.sched_priority };
+    let priority = if keep_params {
+        u32::from(entity.rt_priority())
+    } else {
+        wanted.sched_priority
+    };
     let reset_on_fork = wanted.sched_flags & FLAG_RESET_ON_FORK != 0;
-    apply(cx, &target, &Change { policy, priority, nice, reset_on_fork })
+    apply(
+        cx,
+        &target,
+        &Change {
+            policy,
+            priority,
+            nice,
+            reset_on_fork,
+        },
+    )
 }
 
 pub fn sched_getattr(
@@ -219,8 +243,16 @@ pub fn sched_getattr(
     let now = SchedAttr {
         size: len as u32,
         sched_policy: entity.policy() as u32,
-        sched_flags: if entity.reset_on_fork.load(Ordering::Relaxed) { FLAG_RESET_ON_FORK } else { 0 },
-        sched_nice: if entity.policy().is_realtime() { 0 } else { entity.nice() },
+        sched_flags: if entity.reset_on_fork.load(Ordering::Relaxed) {
+            FLAG_RESET_ON_FORK
+        } else {
+            0
+        },
+        sched_nice: if entity.policy().is_realtime() {
+            0
+        } else {
+            entity.nice()
+        },
         sched_priority: u32::from(entity.rt_priority()),
         ..SchedAttr::default()
     };
@@ -237,7 +269,11 @@ pub fn sched_setaffinity(cx: &mut Ctx, pid: Pid, cpusetsize: u32, mask: UserPtr<
     let len = (cpusetsize as usize).min(8);
     bytes[..len].copy_from_slice(&crate::mm::user::read_bytes(mask.addr(), len)?);
     let wanted = u64::from_le_bytes(bytes) & possible();
-    let target = if pid.0 < 0 { return Err(Errno::ESRCH) } else { thread_arg(cx, pid)? };
+    let target = if pid.0 < 0 {
+        return Err(Errno::ESRCH);
+    } else {
+        thread_arg(cx, pid)?
+    };
     check_owner(cx, &target)?;
     if wanted == 0 {
         return Err(Errno::EINVAL);
@@ -257,10 +293,14 @@ pub fn sched_getaffinity(
     mask: UserPtr<u8>,
 ) -> Result<i32> {
     let bytes = cpu::count().div_ceil(64) * 8;
-    if (cpusetsize as usize) < bytes || cpusetsize % 8 != 0 {
+    if (cpusetsize as usize) < bytes || !cpusetsize.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
-    let target = if pid.0 < 0 { return Err(Errno::ESRCH) } else { thread_arg(cx, pid)? };
+    let target = if pid.0 < 0 {
+        return Err(Errno::ESRCH);
+    } else {
+        thread_arg(cx, pid)?
+    };
     let task = target.task().ok_or(Errno::ESRCH)?;
     let current = entity(&task).affinity() & possible();
     mask.write_array(&current.to_le_bytes())?;
@@ -272,11 +312,22 @@ fn priority_targets(cx: &Ctx, which: PriorityWhich, who: i32) -> Result<Vec<Arc<
     let targets: Vec<Arc<Thread>> = match which {
         PriorityWhich::PRIO_PROCESS => thread_arg(cx, Pid(who)).into_iter().collect(),
         PriorityWhich::PRIO_PGRP => {
-            let pgid = if who == 0 { cx.thread.process.pgid() } else { who.unsigned_abs() };
-            process::pgrp_members(pgid).iter().flat_map(|p| p.threads()).collect()
+            let pgid = if who == 0 {
+                cx.thread.process.pgid()
+            } else {
+                who.unsigned_abs()
+            };
+            process::pgrp_members(pgid)
+                .iter()
+                .flat_map(|p| p.threads())
+                .collect()
         }
         PriorityWhich::PRIO_USER => {
-            let uid = if who == 0 { cx.thread.cred().uid } else { who.cast_unsigned() };
+            let uid = if who == 0 {
+                cx.thread.cred().uid
+            } else {
+                who.cast_unsigned()
+            };
             process::all()
                 .iter()
                 .flat_map(|p| p.threads())
@@ -285,7 +336,11 @@ fn priority_targets(cx: &Ctx, which: PriorityWhich, who: i32) -> Result<Vec<Arc<
         }
         _ => return Err(Errno::EINVAL),
     };
-    if targets.is_empty() { Err(Errno::ESRCH) } else { Ok(targets) }
+    if targets.is_empty() {
+        Err(Errno::ESRCH)
+    } else {
+        Ok(targets)
+    }
 }
 
 pub fn getpriority(cx: &mut Ctx, which: PriorityWhich, who: i32) -> Result<i32> {
@@ -331,14 +386,19 @@ pub fn ioprio_set(cx: &mut Ctx, which: IoprioWhich, who: i32, ioprio: i32) -> Re
     }
     for thread in priority_targets(cx, ioprio_which(which)?, who)? {
         check_owner(cx, &thread)?;
-        thread.ioprio.store(ioprio.cast_unsigned(), Ordering::Relaxed);
+        thread
+            .ioprio
+            .store(ioprio.cast_unsigned(), Ordering::Relaxed);
     }
     Ok(())
 }
 
 pub fn ioprio_get(cx: &mut Ctx, which: IoprioWhich, who: i32) -> Result<i32> {
     let targets = priority_targets(cx, ioprio_which(which)?, who)?;
-    let highest = targets.iter().map(|t| t.ioprio.load(Ordering::Relaxed)).min();
+    let highest = targets
+        .iter()
+        .map(|t| t.ioprio.load(Ordering::Relaxed))
+        .min();
     Ok(highest.unwrap_or(0).cast_signed())
 }
 
@@ -377,7 +437,9 @@ pub fn membarrier(
         MembarrierCmd::MEMBARRIER_CMD_QUERY => {
             return Ok(supported.iter().fold(0, |mask, cmd| mask | cmd.0));
         }
-        MembarrierCmd::MEMBARRIER_CMD_GLOBAL | MembarrierCmd::MEMBARRIER_CMD_GLOBAL_EXPEDITED => everywhere(),
+        MembarrierCmd::MEMBARRIER_CMD_GLOBAL | MembarrierCmd::MEMBARRIER_CMD_GLOBAL_EXPEDITED => {
+            everywhere()
+        }
         MembarrierCmd::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED
         | MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED
         | MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE => {
@@ -393,7 +455,8 @@ pub fn membarrier(
         {
             everywhere();
         }
-        MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED | MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE => {
+        MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED
+        | MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE => {
             return Err(Errno::EPERM);
         }
         _ => return Err(Errno::EINVAL),

@@ -16,12 +16,20 @@ const SI_USER: i32 = 0;
 const SI_TKILL: i32 = -6;
 
 fn check_set_size(size: usize) -> Result<()> {
-    if size == SIGSET_SIZE { Ok(()) } else { Err(Errno::EINVAL) }
+    if size == SIGSET_SIZE {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 /// EINVAL unless the number is a signal's.
 fn signal_number(sig: Signal) -> Result<i32> {
-    if (1..=NSIG).contains(&sig.0) { Ok(sig.0) } else { Err(Errno::EINVAL) }
+    if (1..=NSIG).contains(&sig.0) {
+        Ok(sig.0)
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 pub fn rt_sigaction(
@@ -150,7 +158,11 @@ fn check_permission(cx: &Ctx, target: &Arc<Process>, signo: i32) -> Result<()> {
         cx.thread.cred().may_signal(&other)
     });
     let same_session = signo == sig::CONT && target.sid() == cx.thread.process.sid();
-    if allowed || same_session { Ok(()) } else { Err(Errno::EPERM) }
+    if allowed || same_session {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 fn send_checked(cx: &Ctx, target: &Arc<Process>, info: Option<SigInfo>, signo: i32) -> Result<()> {
@@ -172,12 +184,18 @@ pub fn kill(cx: &mut Ctx, pid: Pid, sig: Signal) -> Result<()> {
         -1 => {
             let me = cx.thread.process.pid;
             let all = crate::process::all();
-            let others = all.iter().filter(|process| process.pid != 1 && process.pid != me);
+            let others = all
+                .iter()
+                .filter(|process| process.pid != 1 && process.pid != me);
             send_all(cx, others, info, signo)
         }
         i32::MIN => Err(Errno::ESRCH),
         n => {
-            let pgid = if n == 0 { cx.thread.process.pgid() } else { n.unsigned_abs() };
+            let pgid = if n == 0 {
+                cx.thread.process.pgid()
+            } else {
+                n.unsigned_abs()
+            };
             send_all(cx, pgrp_members(pgid).iter(), info, signo)
         }
     }
@@ -242,7 +260,9 @@ fn queued_info(cx: &Ctx, info: UserPtr<Siginfo>, signo: i32, to_self: bool) -> R
 pub fn rt_sigqueueinfo(cx: &mut Ctx, tgid: Pid, sig: Signal, info: UserPtr<Siginfo>) -> Result<()> {
     let to_self = tgid.0 == cx.thread.process.pid as i32;
     let info = queued_info(cx, info, sig.0, to_self)?;
-    let target = find(tgid.0.unsigned_abs()).filter(|_| tgid.0 > 0).ok_or(Errno::ESRCH)?;
+    let target = find(tgid.0.unsigned_abs())
+        .filter(|_| tgid.0 > 0)
+        .ok_or(Errno::ESRCH)?;
     let signo = if sig.0 == 0 { 0 } else { signal_number(sig)? };
     send_checked(cx, &target, (signo != 0).then_some(info), signo)
 }
@@ -259,7 +279,11 @@ pub fn rt_tgsigqueueinfo(
     let info = queued_info(cx, info, sig.0, to_self)?;
     let signo = if sig.0 == 0 { 0 } else { signal_number(sig)? };
     check_permission(cx, &thread.process, signo)?;
-    if signo == 0 { Ok(()) } else { signal::send_thread_checked(&thread, info) }
+    if signo == 0 {
+        Ok(())
+    } else {
+        signal::send_thread_checked(&thread, info)
+    }
 }
 
 pub fn sigaltstack(

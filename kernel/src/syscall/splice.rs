@@ -39,7 +39,9 @@ fn pipe_to_pipe(from: &Pipe, to: &Pipe, len: usize, nonblock: bool) -> Result<us
                 return Ok(0);
             }
             to.wait_for_room(wait)?;
-            let Some(slot) = from.take_slot(len - done) else { return Ok(0) };
+            let Some(slot) = from.take_slot(len - done) else {
+                return Ok(0);
+            };
             let n = slot.len;
             match to.put_slot(slot) {
                 Ok(()) => Ok(n),
@@ -72,7 +74,9 @@ fn pipe_to_file(
             if !more {
                 return Ok(0);
             }
-            let Some(mut slot) = pipe.take_slot((len - done).min(PAGE_SIZE)) else { return Ok(0) };
+            let Some(mut slot) = pipe.take_slot((len - done).min(PAGE_SIZE)) else {
+                return Ok(0);
+            };
             let bytes = &mut buffer[..slot.len];
             slot.frame.read(slot.off, bytes);
             let written = match *pos {
@@ -157,7 +161,9 @@ fn offset_of(ptr: UserPtr<i64>, file: &File) -> Result<Option<u64>> {
     if !file.ops.seekable() {
         return Err(Errno::EINVAL);
     }
-    u64::try_from(ptr.read()?).map(Some).map_err(|_| Errno::EINVAL)
+    u64::try_from(ptr.read()?)
+        .map(Some)
+        .map_err(|_| Errno::EINVAL)
 }
 
 fn give_back(ptr: UserPtr<i64>, pos: Option<u64>) -> Result<()> {
@@ -201,9 +207,13 @@ pub fn splice(
             }
             pipe_to_file(pipe, &output, &mut to, len, nonblock || input.nonblocking())?
         }
-        (None, Some(pipe)) => {
-            file_to_pipe(&input, &mut from, pipe, len, nonblock || output.nonblocking())?
-        }
+        (None, Some(pipe)) => file_to_pipe(
+            &input,
+            &mut from,
+            pipe,
+            len,
+            nonblock || output.nonblocking(),
+        )?,
         (None, None) => return Err(Errno::EINVAL),
     };
     give_back(off_in, from)?;

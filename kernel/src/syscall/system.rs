@@ -150,8 +150,10 @@ pub fn reboot(cx: &mut Ctx, magic: u32, magic2: u32, cmd: RebootCmd, _arg: UserS
 /// Everybody may look at the log and ask for its size; the rest is for CAP_SYSLOG, or CAP_SYS_ADMIN as before Linux
 /// 2.6.37.
 fn check_syslog(cred: &Cred, action: SyslogAction) -> Result<()> {
-    let open_to_all =
-        matches!(action, SyslogAction::SYSLOG_ACTION_READ_ALL | SyslogAction::SYSLOG_ACTION_SIZE_BUFFER);
+    let open_to_all = matches!(
+        action,
+        SyslogAction::SYSLOG_ACTION_READ_ALL | SyslogAction::SYSLOG_ACTION_SIZE_BUFFER
+    );
     if open_to_all || cred.has(Cap::SYSLOG) || cred.has(Cap::SYS_ADMIN) {
         Ok(())
     } else {

@@ -14,7 +14,10 @@ const NSEC: i64 = NSEC_PER_SEC as i64;
 
 /// Nanoseconds as a `struct timespec`.
 pub fn timespec(ns: i64) -> Timespec {
-    Timespec { tv_sec: ns.div_euclid(NSEC), tv_nsec: ns.rem_euclid(NSEC) }
+    Timespec {
+        tv_sec: ns.div_euclid(NSEC),
+        tv_nsec: ns.rem_euclid(NSEC),
+    }
 }
 
 /// Nanoseconds as a `struct timeval`.
@@ -31,7 +34,10 @@ pub fn nanoseconds(time: &Timespec) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     let sec = time.tv_sec as u64;
-    Ok(sec.saturating_mul(NSEC_PER_SEC).saturating_add(time.tv_nsec as u64).min(i64::MAX as u64))
+    Ok(sec
+        .saturating_mul(NSEC_PER_SEC)
+        .saturating_add(time.tv_nsec as u64)
+        .min(i64::MAX as u64))
 }
 
 /// What a clock shows, in nanoseconds: EINVAL for a clock that does not exist.
@@ -66,11 +72,19 @@ fn cpu_clock(cx: &Ctx, raw: i32) -> Result<i64> {
     }
     let pid = (!(raw >> 3)).cast_unsigned();
     let usage = if raw & PER_THREAD != 0 {
-        let thread = if pid == 0 { Some(Arc::clone(cx.thread)) } else { pid::find_thread(pid) };
+        let thread = if pid == 0 {
+            Some(Arc::clone(cx.thread))
+        } else {
+            pid::find_thread(pid)
+        };
         let thread = thread.filter(|t| Arc::ptr_eq(&t.process, &cx.thread.process));
         thread_usage(&*thread.ok_or(Errno::EINVAL)?)
     } else {
-        let process = if pid == 0 { Some(cx.thread.process.clone()) } else { pid::find(pid) };
+        let process = if pid == 0 {
+            Some(cx.thread.process.clone())
+        } else {
+            pid::find(pid)
+        };
         process.ok_or(Errno::EINVAL)?.usage()
     };
     let (user, system) = (usage.user_ns as i64, usage.system_ns as i64);
@@ -83,8 +97,10 @@ pub fn clock_gettime(cx: &mut Ctx, clockid: ClockId, tp: UserPtr<Timespec>) -> R
 
 pub fn clock_getres(cx: &mut Ctx, clockid: ClockId, res: UserPtr<Timespec>) -> Result<()> {
     read_clock(cx, clockid)?;
-    let coarse =
-        matches!(clockid, ClockId::CLOCK_REALTIME_COARSE | ClockId::CLOCK_MONOTONIC_COARSE);
+    let coarse = matches!(
+        clockid,
+        ClockId::CLOCK_REALTIME_COARSE | ClockId::CLOCK_MONOTONIC_COARSE
+    );
     let ns = if coarse { vdso::TICK_NS as i64 } else { 1 };
     res.write_if_given(&timespec(ns))
 }
@@ -127,7 +143,10 @@ pub fn settimeofday(cx: &mut Ctx, tv: UserPtr<Timeval>, tz: UserPtr<Timezone>) -
         if new.tv_sec < 0 || !(0..1_000_000).contains(&new.tv_usec) {
             return Err(Errno::EINVAL);
         }
-        let ns = new.tv_sec.saturating_mul(NSEC).saturating_add(new.tv_usec * 1000);
+        let ns = new
+            .tv_sec
+            .saturating_mul(NSEC)
+            .saturating_add(new.tv_usec * 1000);
         set_wall_clock(cx, ns)?;
     }
     Ok(())
@@ -171,8 +190,9 @@ fn sleep_relative(cx: &mut Ctx, deadline: u64, rem: u64) -> Result<()> {
     }
     let left = deadline.saturating_sub(time::monotonic_ns());
     UserPtr::<Timespec>::new(rem).write_if_given(&timespec(left as i64))?;
-    *cx.thread.restart_block.lock() =
-        Some(Box::new(move |cx: &mut Ctx| sleep_relative(cx, deadline, rem).map(|()| 0)));
+    *cx.thread.restart_block.lock() = Some(Box::new(move |cx: &mut Ctx| {
+        sleep_relative(cx, deadline, rem).map(|()| 0)
+    }));
     Err(Errno::ERESTART_RESTARTBLOCK)
 }
 
@@ -233,7 +253,11 @@ pub fn clock_nanosleep(
 /// Sleeps until the process has used so much CPU time; needs other threads to use it.
 fn sleep_cpu_time(cx: &mut Ctx, ns: u64, absolute: bool) -> Result<()> {
     let used = |cx: &Ctx| read_clock(cx, ClockId::CLOCK_PROCESS_CPUTIME_ID);
-    let goal = if absolute { ns as i64 } else { used(cx)?.saturating_add(ns as i64) };
+    let goal = if absolute {
+        ns as i64
+    } else {
+        used(cx)?.saturating_add(ns as i64)
+    };
     loop {
         let left = goal.saturating_sub(used(cx)?);
         if left <= 0 {

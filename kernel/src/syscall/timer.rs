@@ -15,7 +15,9 @@ fn microseconds(time: &Timeval) -> Result<u64> {
     if time.tv_sec < 0 || !(0..1_000_000).contains(&time.tv_usec) {
         return Err(Errno::EINVAL);
     }
-    Ok((time.tv_sec as u64).saturating_mul(NSEC_PER_SEC).saturating_add(time.tv_usec as u64 * 1000))
+    Ok((time.tv_sec as u64)
+        .saturating_mul(NSEC_PER_SEC)
+        .saturating_add(time.tv_usec as u64 * 1000))
 }
 
 fn itimer(which: ItimerWhich) -> Result<Which> {
@@ -30,11 +32,18 @@ fn itimer(which: ItimerWhich) -> Result<Which> {
 fn itimerval((value, interval): (u64, u64)) -> Itimerval {
     // Less than a microsecond left is still not zero, which would mean disarmed.
     let value = if value == 0 { 0 } else { value.max(1000) };
-    Itimerval { it_interval: timeval(interval), it_value: timeval(value) }
+    Itimerval {
+        it_interval: timeval(interval),
+        it_value: timeval(value),
+    }
 }
 
 pub fn getitimer(cx: &mut Ctx, which: ItimerWhich, curr_value: UserPtr<Itimerval>) -> Result<()> {
-    let now = cx.thread.process.timers.interval(itimer(which)?, &cx.thread.process);
+    let now = cx
+        .thread
+        .process
+        .timers
+        .interval(itimer(which)?, &cx.thread.process);
     curr_value.write(&itimerval(now))
 }
 
@@ -46,7 +55,10 @@ pub fn setitimer(
 ) -> Result<()> {
     // Linux takes a null pointer for zeroes here.
     let new = new_value.read_if_given()?.unwrap_or_default();
-    let (value, interval) = (microseconds(&new.it_value)?, microseconds(&new.it_interval)?);
+    let (value, interval) = (
+        microseconds(&new.it_value)?,
+        microseconds(&new.it_interval)?,
+    );
     let which = itimer(which)?;
     let process = &cx.thread.process;
     let old = process.timers.interval(which, process);
@@ -113,14 +125,19 @@ pub fn timer_create(
         }
     };
     let process = &cx.thread.process;
-    let id = process.timers.create(process, clock, notify, event.is_none())?;
+    let id = process
+        .timers
+        .create(process, clock, notify, event.is_none())?;
     timerid.write(&id).inspect_err(|_| {
         let _ = process.timers.delete(id);
     })
 }
 
 fn itimerspec((value, interval): (u64, u64)) -> Itimerspec {
-    Itimerspec { it_interval: timespec(interval as i64), it_value: timespec(value as i64) }
+    Itimerspec {
+        it_interval: timespec(interval as i64),
+        it_value: timespec(value as i64),
+    }
 }
 
 pub fn timer_settime(
@@ -136,15 +153,15 @@ pub fn timer_settime(
     let new = new_value.read()?;
     let (value, interval) = (nanoseconds(&new.it_value)?, nanoseconds(&new.it_interval)?);
     let absolute = flags.contains(TimerFlags::ABSTIME);
-    let old = cx.thread.process.timers.settime(timerid, value, interval, absolute)?;
+    let old = cx
+        .thread
+        .process
+        .timers
+        .settime(timerid, value, interval, absolute)?;
     old_value.write_if_given(&itimerspec(old))
 }
 
-pub fn timer_gettime(
-    cx: &mut Ctx,
-    timerid: i32,
-    curr_value: UserPtr<Itimerspec>,
-) -> Result<()> {
+pub fn timer_gettime(cx: &mut Ctx, timerid: i32, curr_value: UserPtr<Itimerspec>) -> Result<()> {
     let now = cx.thread.process.timers.gettime(timerid)?;
     curr_value.write(&itimerspec(now))
 }

@@ -112,7 +112,9 @@ static NOTED: [AtomicU32; table::NR_SYSCALLS.div_ceil(32)] =
 
 /// Logs the first use of a call that is absent.
 pub fn note_absent(nr: u64) {
-    let Some(word) = NOTED.get(nr as usize / 32) else { return };
+    let Some(word) = NOTED.get(nr as usize / 32) else {
+        return;
+    };
     let bit = 1 << (nr % 32);
     if word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
         let name = table::lookup(nr).map_or("?", |row| row.name);

@@ -13,11 +13,19 @@ use crate::prelude::*;
 /// An attribute's name: ERANGE if it is empty or too long.
 fn name_arg(name: UserStr) -> Result<Vec<u8>> {
     let name = name.read_string(xattr::NAME_MAX, Errno::ERANGE)?;
-    if name.is_empty() { Err(Errno::ERANGE) } else { Ok(name) }
+    if name.is_empty() {
+        Err(Errno::ERANGE)
+    } else {
+        Ok(name)
+    }
 }
 
 fn by_path(cx: &Ctx, path: UserStr, follow: bool) -> Result<Path> {
-    let flags = if follow { LookupFlags::FOLLOW } else { LookupFlags::empty() };
+    let flags = if follow {
+        LookupFlags::FOLLOW
+    } else {
+        LookupFlags::empty()
+    };
     place_at(cx, DirFd::CWD, path, flags)
 }
 
@@ -47,14 +55,26 @@ impl NewValue {
         if size > xattr::SIZE_MAX {
             return Err(Errno::E2BIG);
         }
-        Ok(Self { name, value: read_bytes(value, size)?, flags })
+        Ok(Self {
+            name,
+            value: read_bytes(value, size)?,
+            flags,
+        })
     }
 
     fn set(&self, cx: &Ctx, place: &Path) -> Result<()> {
         let create = self.flags.contains(XattrFlags::CREATE);
         let replace = self.flags.contains(XattrFlags::REPLACE);
         let cred = cx.thread.cred();
-        xattr::set(place, &place.inode()?, &self.name, &self.value, create, replace, &cred)
+        xattr::set(
+            place,
+            &place.inode()?,
+            &self.name,
+            &self.value,
+            create,
+            replace,
+            &cred,
+        )
     }
 }
 
@@ -70,7 +90,11 @@ fn give(bytes: &[u8], addr: u64, size: usize) -> Result<usize> {
 }
 
 fn get(cx: &Ctx, place: &Path, name: &[u8], addr: u64, size: usize) -> Result<usize> {
-    give(&xattr::get(place, &place.inode()?, name, &cx.thread.cred())?, addr, size)
+    give(
+        &xattr::get(place, &place.inode()?, name, &cx.thread.cred())?,
+        addr,
+        size,
+    )
 }
 
 fn list(cx: &Ctx, place: &Path, addr: u64, size: usize) -> Result<usize> {

@@ -58,5 +58,8 @@ pub fn set_tai_offset(seconds: i64) {
 /// The wall clock as whole seconds and nanoseconds (inode times).
 pub fn realtime() -> (i64, u32) {
     let now = realtime_ns();
-    (now.div_euclid(NSEC_PER_SEC as i64), now.rem_euclid(NSEC_PER_SEC as i64) as u32)
+    (
+        now.div_euclid(NSEC_PER_SEC as i64),
+        now.rem_euclid(NSEC_PER_SEC as i64) as u32,
+    )
 }

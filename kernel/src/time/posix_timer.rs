@@ -62,17 +62,29 @@ impl Notify {
 
     /// Nothing; the timer can be read.
     pub fn nothing(value: u64) -> Self {
-        Self { silent: true, ..Self::process(0, value) }
+        Self {
+            silent: true,
+            ..Self::process(0, value)
+        }
     }
 
     /// A signal to the process.
     pub fn process(signo: i32, value: u64) -> Self {
-        Self { signo, value, thread: None, silent: false, posix: true }
+        Self {
+            signo,
+            value,
+            thread: None,
+            silent: false,
+            posix: true,
+        }
     }
 
     /// A signal to one thread.
     pub fn thread(signo: i32, value: u64, thread: &Arc<Thread>) -> Self {
-        Self { thread: Some(Arc::downgrade(thread)), ..Self::process(signo, value) }
+        Self {
+            thread: Some(Arc::downgrade(thread)),
+            ..Self::process(signo, value)
+        }
     }
 }
 
@@ -101,7 +113,9 @@ static WORK: WaitQueue = WaitQueue::new();
 /// Serves timers that have fired. The body of a kernel thread.
 pub fn run_worker() {
     loop {
-        let next = WORK.wait(SleepMode::Uninterruptible, None, || FIRED.lock().pop_front());
+        let next = WORK.wait(SleepMode::Uninterruptible, None, || {
+            FIRED.lock().pop_front()
+        });
         if let Ok(state) = next
             && let Some(deadline) = state.fired()
         {
@@ -177,7 +191,9 @@ impl State {
         if self.notify.silent {
             return;
         }
-        let Some(process) = self.process.upgrade() else { return };
+        let Some(process) = self.process.upgrade() else {
+            return;
+        };
         let signo = self.notify.signo;
         if !self.notify.posix {
             signal::send_process(&process, SigInfo::kernel(signo));
@@ -189,10 +205,14 @@ impl State {
             None => process.signals.pending_set(),
         };
         if pending & bit(signo) != 0 {
-            self.overrun.fetch_add(missed.saturating_add(1), Ordering::Relaxed);
+            self.overrun
+                .fetch_add(missed.saturating_add(1), Ordering::Relaxed);
             return;
         }
-        let overrun = self.overrun.swap(0, Ordering::Relaxed).saturating_add(missed);
+        let overrun = self
+            .overrun
+            .swap(0, Ordering::Relaxed)
+            .saturating_add(missed);
         self.last_overrun.store(overrun, Ordering::Relaxed);
         let signal = keel_abi::flags::Signal(signo);
         let info = SigInfo::new(Siginfo::timer(signal, self.id, overrun, self.notify.value));
@@ -205,7 +225,11 @@ impl State {
 
     fn read(&self) -> (u64, u64) {
         let due = self.due.load(Ordering::Relaxed);
-        let left = if due == 0 { 0 } else { due.saturating_sub(self.now()).max(1) };
+        let left = if due == 0 {
+            0
+        } else {
+            due.saturating_sub(self.now()).max(1)
+        };
         (left, self.interval.load(Ordering::Relaxed))
     }
 }
@@ -280,7 +304,9 @@ impl ProcessTimers {
     /// Nanoseconds until an interval timer fires (0 if disarmed), and its period.
     pub fn interval(&self, which: Which, _process: &Arc<Process>) -> (u64, u64) {
         let timers = self.intervals.lock();
-        timers[which as usize].as_ref().map_or((0, 0), |entry| entry.state.read())
+        timers[which as usize]
+            .as_ref()
+            .map_or((0, 0), |entry| entry.state.read())
     }
 
     /// Sets an interval timer of `process`: first shot after `value` (0 disarms), then every `interval`.
@@ -292,7 +318,10 @@ impl ProcessTimers {
                 Which::Virtual => (ClockKind::ProcessUser, sig::VTALRM),
                 Which::Prof => (ClockKind::ProcessCpu, sig::PROF),
             };
-            let notify = Notify { posix: false, ..Notify::process(signo, 0) };
+            let notify = Notify {
+                posix: false,
+                ..Notify::process(signo, 0)
+            };
             Entry::new(process, clock, notify, 0)
         });
         entry.set(value, interval, false);
@@ -323,7 +352,13 @@ impl ProcessTimers {
     }
 
     /// Sets a POSIX timer: EINVAL. Gives what it was set to.
-    pub fn settime(&self, id: i32, value: u64, interval: u64, absolute: bool) -> Result<(u64, u64)> {
+    pub fn settime(
+        &self,
+        id: i32,
+        value: u64,
+        interval: u64,
+        absolute: bool,
+    ) -> Result<(u64, u64)> {
         let timers = self.posix.lock();
         let entry = timers.get(&id).ok_or(Errno::EINVAL)?;
         let old = entry.state.read();
@@ -333,7 +368,11 @@ impl ProcessTimers {
 
     /// What a POSIX timer is set to: EINVAL.
     pub fn gettime(&self, id: i32) -> Result<(u64, u64)> {
-        self.posix.lock().get(&id).map(|entry| entry.state.read()).ok_or(Errno::EINVAL)
+        self.posix
+            .lock()
+            .get(&id)
+            .map(|entry| entry.state.read())
+            .ok_or(Errno::EINVAL)
     }
 
     /// Overruns of the last expiry that was signalled: EINVAL.

@@ -60,8 +60,13 @@ impl Timer {
 
     /// A timer whose callback gives the deadline of its next shot.
     pub fn repeating(callback: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
-        let inner = Inner { callback: Box::new(callback), state: IrqLock::new(State::Idle) };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner {
+            callback: Box::new(callback),
+            state: IrqLock::new(State::Idle),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Fires at `deadline` (nanoseconds of the monotonic clock), in place of any earlier arming.
@@ -78,14 +83,6 @@ impl Timer {
         match old {
             State::Armed(armed) => queues().of(armed.cpu).lock().remove(&armed.key).is_some(),
             State::Firing | State::Idle => false,
-        }
-    }
-
-    /// The deadline, if armed.
-    pub fn deadline(&self) -> Option<u64> {
-        match *self.inner.state.lock() {
-            State::Armed(armed) => Some(armed.key.0),
-            State::Firing | State::Idle => None,
         }
     }
 }
@@ -107,7 +104,11 @@ impl Drop for Timer {
 /// Programs this CPU's timer for its next event: a timer or the end of the running task's slice.
 pub fn program() {
     let _irq = keel_hal::irq::disable();
-    let next = queues().get().lock().first_key_value().map_or(u64::MAX, |(key, _)| key.0);
+    let next = queues()
+        .get()
+        .lock()
+        .first_key_value()
+        .map_or(u64::MAX, |(key, _)| key.0);
     keel_hal::time::set_deadline(next.min(crate::sched::slice_deadline()));
 }
 

@@ -34,10 +34,14 @@ impl VvarPage for Page<'_> {
 
 /// Allocates the pages and publishes the clocks for the first time.
 pub fn init() {
-    let Some(data) = Frame::alloc(AllocFlags::ZERO) else { return };
+    let Some(data) = Frame::alloc(AllocFlags::ZERO) else {
+        return;
+    };
     let mut frames = Vec::new();
     for chunk in IMAGE.chunks(PAGE_SIZE) {
-        let Some(frame) = Frame::alloc(AllocFlags::ZERO) else { return };
+        let Some(frame) = Frame::alloc(AllocFlags::ZERO) else {
+            return;
+        };
         frame.write(0, chunk);
         frames.push(frame);
     }
@@ -82,7 +86,11 @@ pub fn update() {
     set(data, 7, base as i64);
     set(data, 11, tai);
     // The coarse clocks tell when this page was written last.
-    set(data, 5, (now as i64).saturating_add(clock::realtime_offset()));
+    set(
+        data,
+        5,
+        (now as i64).saturating_add(clock::realtime_offset()),
+    );
     set(data, 6, now as i64);
     data.publish(&Page(&vdso.data), seq);
 }
@@ -98,13 +106,21 @@ pub fn map(mm: &Arc<AddressSpace>) -> Result<usize> {
     request.fixed = true;
     request.flags = VmFlags::VVAR | VmFlags::DONTDUMP | VmFlags::NO_MAYWRITE;
     let object = vdso.data_object.clone();
-    request.backing = Backing::Object { object, pgoff: 0, file: None };
+    request.backing = Backing::Object {
+        object,
+        pgoff: 0,
+        file: None,
+    };
     mm.mmap(request)?;
     request = MapRequest::anonymous(IMAGE.len(), PageProt::READ | PageProt::EXEC);
     request.addr = base + vvar;
     request.fixed = true;
     request.flags = VmFlags::VDSO;
     let object = vdso.image_object.clone();
-    request.backing = Backing::Object { object, pgoff: 0, file: None };
+    request.backing = Backing::Object {
+        object,
+        pgoff: 0,
+        file: None,
+    };
     mm.mmap(request)
 }

@@ -19,11 +19,17 @@ impl CharDevice for Console {
 /// The terminal behind the console: that of the last `console=` that exists, else the first serial line.
 pub fn terminal() -> Option<Arc<Tty>> {
     let ttys = serial::ttys();
-    let named = cmdline::get().values("console").into_iter().filter_map(|value| {
-        let name = value.split(',').next()?;
-        ttys.iter().flatten().find(|tty| tty.name == name)
-    });
-    named.last().or_else(|| ttys.iter().flatten().next()).cloned()
+    let mut named = cmdline::get()
+        .values("console")
+        .into_iter()
+        .filter_map(|value| {
+            let name = value.split(',').next()?;
+            ttys.iter().flatten().find(|tty| tty.name == name)
+        });
+    named
+        .next_back()
+        .or_else(|| ttys.iter().flatten().next())
+        .cloned()
 }
 
 /// Registers the device.

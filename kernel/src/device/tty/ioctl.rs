@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 use keel_abi::args::{Pid, UserPtr};
-use keel_abi::flags::{IoctlCmd, TCIFLUSH, TCIOFLUSH, TCIOFF, TCION, TCOFLUSH, TCOOFF, TCOON};
+use keel_abi::flags::{IoctlCmd, TCIFLUSH, TCIOFF, TCIOFLUSH, TCION, TCOFLUSH, TCOOFF, TCOON};
 use keel_abi::types::{NCCS, Termio, Termios, Termios2, Winsize};
 
 use super::{Tty, job};
@@ -149,7 +149,11 @@ fn flow(tty: &Tty, arg: u64) -> Result<()> {
         Ok(TCOOFF) => tty.set_stopped(true),
         Ok(TCOON) => tty.set_stopped(false),
         Ok(which @ (TCIOFF | TCION)) => {
-            let key = if which == TCIOFF { keel_abi::flags::VSTOP } else { keel_abi::flags::VSTART };
+            let key = if which == TCIOFF {
+                keel_abi::flags::VSTOP
+            } else {
+                keel_abi::flags::VSTART
+            };
             tty.driver.write(tty, &[tty.modes().c_cc[key]]);
         }
         _ => return Err(Errno::EINVAL),

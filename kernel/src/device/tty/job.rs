@@ -18,8 +18,7 @@ fn in_background(thread: &Thread, tty: &Tty) -> bool {
 
 /// Whether the caller ignores or blocks a signal.
 fn shrugs_off(thread: &Thread, signo: i32) -> bool {
-    thread.signals.blocked() & bit(signo) != 0
-        || thread.process.signals.action_is_ignore(signo)
+    thread.signals.blocked() & bit(signo) != 0 || thread.process.signals.action_is_ignore(signo)
 }
 
 fn is_orphaned(thread: &Thread) -> bool {
@@ -29,7 +28,9 @@ fn is_orphaned(thread: &Thread) -> bool {
 
 /// A background process that reads is stopped (SIGTTIN), or gets EIO if that would do nothing.
 pub fn check_read(tty: &Tty) -> Result<()> {
-    let Some(thread) = current_opt() else { return Ok(()) };
+    let Some(thread) = current_opt() else {
+        return Ok(());
+    };
     if !in_background(&thread, tty) {
         return Ok(());
     }
@@ -50,7 +51,9 @@ pub fn check_write(tty: &Tty) -> Result<()> {
 
 /// A background process that changes the terminal is stopped (SIGTTOU), unless it blocks or ignores that.
 pub fn check_change(tty: &Tty) -> Result<()> {
-    let Some(thread) = current_opt() else { return Ok(()) };
+    let Some(thread) = current_opt() else {
+        return Ok(());
+    };
     if !in_background(&thread, tty) || shrugs_off(&thread, sig::TTOU) {
         return Ok(());
     }
@@ -65,10 +68,7 @@ pub fn check_change(tty: &Tty) -> Result<()> {
 pub fn maybe_acquire(thread: &Arc<Thread>, tty: &Arc<Tty>, flags: OpenFlags) {
     let process = &thread.process;
     let readable = flags.bits() & 3 != OpenFlags::WRONLY.bits();
-    if readable
-        && process.is_session_leader()
-        && process.tty.lock().is_none()
-        && tty.session() == 0
+    if readable && process.is_session_leader() && process.tty.lock().is_none() && tty.session() == 0
     {
         give(process, tty);
     }
@@ -103,7 +103,10 @@ pub fn acquire(thread: &Arc<Thread>, tty: &Arc<Tty>, steal: bool) -> Result<()> 
 fn detach_session(tty: &Tty, sid: u32) {
     for member in session_members(sid) {
         let mut slot = member.tty.lock();
-        if slot.as_ref().is_some_and(|own| core::ptr::eq(&raw const **own, tty)) {
+        if slot
+            .as_ref()
+            .is_some_and(|own| core::ptr::eq(&raw const **own, tty))
+        {
             let old = slot.take();
             drop(slot);
             drop(old);
@@ -168,7 +171,11 @@ pub fn hang_up_session(tty: &Tty) {
 /// TIOCGPGRP: ENOTTY unless it is the caller's terminal.
 pub fn foreground_of(thread: &Arc<Thread>, tty: &Arc<Tty>) -> Result<u32> {
     let own = thread.process.tty.lock().clone();
-    if own.is_some_and(|own| Arc::ptr_eq(&own, tty)) { Ok(tty.foreground()) } else { Err(Errno::ENOTTY) }
+    if own.is_some_and(|own| Arc::ptr_eq(&own, tty)) {
+        Ok(tty.foreground())
+    } else {
+        Err(Errno::ENOTTY)
+    }
 }
 
 /// TIOCSPGRP: ENOTTY unless it is the caller's terminal, EPERM unless the group is in the caller's session.

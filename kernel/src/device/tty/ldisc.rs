@@ -5,8 +5,8 @@
 //! lines by their lengths (a line ended by VEOF has no terminator).
 
 use keel_abi::flags::{
-    InputFlags, LocalFlags, OutputFlags, VEOF, VEOL, VEOL2, VERASE, VINTR, VKILL, VLNEXT, VMIN, VQUIT,
-    VREPRINT, VSTART, VSTOP, VSUSP, VTIME, VWERASE,
+    InputFlags, LocalFlags, OutputFlags, VEOF, VEOL, VEOL2, VERASE, VINTR, VKILL, VLNEXT, VMIN,
+    VQUIT, VREPRINT, VSTART, VSTOP, VSUSP, VTIME, VWERASE,
 };
 use keel_abi::types::Termios2;
 
@@ -45,7 +45,11 @@ pub struct ReadPlan {
 /// The plan of a read of up to `len` bytes.
 pub fn read_plan(modes: &Termios2, len: usize) -> ReadPlan {
     if modes.c_lflag & LocalFlags::ICANON.bits() != 0 {
-        return ReadPlan { minimum: 1, first_timeout: None, gap_timeout: None };
+        return ReadPlan {
+            minimum: 1,
+            first_timeout: None,
+            gap_timeout: None,
+        };
     }
     let min = usize::from(modes.c_cc[VMIN]);
     let time = match modes.c_cc[VTIME] {
@@ -53,9 +57,17 @@ pub fn read_plan(modes: &Termios2, len: usize) -> ReadPlan {
         tenths => Some(u64::from(tenths) * TENTH_OF_A_SECOND),
     };
     if min == 0 {
-        ReadPlan { minimum: usize::from(time.is_some()), first_timeout: time, gap_timeout: None }
+        ReadPlan {
+            minimum: usize::from(time.is_some()),
+            first_timeout: time,
+            gap_timeout: None,
+        }
     } else {
-        ReadPlan { minimum: min.min(len), first_timeout: None, gap_timeout: time }
+        ReadPlan {
+            minimum: min.min(len),
+            first_timeout: None,
+            gap_timeout: time,
+        }
     }
 }
 
@@ -135,7 +147,11 @@ impl LineDiscipline {
         if is_canonical(modes) {
             !self.lines.is_empty()
         } else {
-            let min = if modes.c_cc[VTIME] == 0 { usize::from(modes.c_cc[VMIN]) } else { 1 };
+            let min = if modes.c_cc[VTIME] == 0 {
+                usize::from(modes.c_cc[VMIN])
+            } else {
+                1
+            };
             self.ready.len() >= min.max(1)
         }
     }
@@ -223,13 +239,23 @@ impl LineDiscipline {
                     self.column += 1;
                 }
                 let upper = has(flags, OutputFlags::OLCUC.bits());
-                out.push(if upper { byte.to_ascii_uppercase() } else { byte });
+                out.push(if upper {
+                    byte.to_ascii_uppercase()
+                } else {
+                    byte
+                });
             }
         }
     }
 
     /// One byte from the line; what is to be echoed is added to `echo`, output processing done.
-    pub fn input(&mut self, byte: u8, modes: &Termios2, stopped: bool, echo: &mut Vec<u8>) -> Input {
+    pub fn input(
+        &mut self,
+        byte: u8,
+        modes: &Termios2,
+        stopped: bool,
+        echo: &mut Vec<u8>,
+    ) -> Input {
         let (iflag, lflag) = (modes.c_iflag, modes.c_lflag);
         let changes = has(iflag, InputFlags::ISTRIP.bits())
             || (has(iflag, InputFlags::IUCLC.bits()) && has(lflag, LocalFlags::IEXTEN.bits()));
@@ -239,7 +265,11 @@ impl LineDiscipline {
             }
             return Input::Data;
         }
-        let mut byte = if has(iflag, InputFlags::ISTRIP.bits()) { byte & 0x7f } else { byte };
+        let mut byte = if has(iflag, InputFlags::ISTRIP.bits()) {
+            byte & 0x7f
+        } else {
+            byte
+        };
         if has(iflag, InputFlags::IUCLC.bits()) && has(lflag, LocalFlags::IEXTEN.bits()) {
             byte = byte.to_ascii_lowercase();
         }
@@ -379,7 +409,9 @@ impl LineDiscipline {
     }
 
     fn erase_char(&mut self, modes: &Termios2, echo: &mut Vec<u8>) {
-        let Some(byte) = self.pop_char(modes) else { return };
+        let Some(byte) = self.pop_char(modes) else {
+            return;
+        };
         if !has(modes.c_lflag, LocalFlags::ECHO.bits()) {
             return;
         }
@@ -397,15 +429,22 @@ impl LineDiscipline {
     /// Columns that the echo of the character behind the edited line took.
     fn width(&self, byte: u8, modes: &Termios2) -> usize {
         if byte == b'\t' {
-            let before = self.edit.iter().fold(self.edit_column, |column, byte| match byte {
-                b'\t' => column + TAB - column % TAB,
-                byte if is_control(*byte) => column + 2,
-                byte if byte & 0xc0 == 0x80 => column,
-                _ => column + 1,
-            });
+            let before = self
+                .edit
+                .iter()
+                .fold(self.edit_column, |column, byte| match byte {
+                    b'\t' => column + TAB - column % TAB,
+                    byte if is_control(*byte) => column + 2,
+                    byte if byte & 0xc0 == 0x80 => column,
+                    _ => column + 1,
+                });
             TAB - before % TAB
         } else if is_control(byte) {
-            if has(modes.c_lflag, LocalFlags::ECHOCTL.bits()) { 2 } else { 0 }
+            if has(modes.c_lflag, LocalFlags::ECHOCTL.bits()) {
+                2
+            } else {
+                0
+            }
         } else {
             1
         }

@@ -253,18 +253,34 @@ impl Tty {
         let mut total = 0;
         while src.remaining() > 0 {
             if self.is_gone(hangups) {
-                return if total > 0 { Ok(total) } else { Err(Errno::EIO) };
+                return if total > 0 {
+                    Ok(total)
+                } else {
+                    Err(Errno::EIO)
+                };
             }
             if self.stopped.load(Ordering::Relaxed) || self.driver.room() < 2 {
                 if file.nonblocking() {
-                    return if total > 0 { Ok(total) } else { Err(Errno::EAGAIN) };
+                    return if total > 0 {
+                        Ok(total)
+                    } else {
+                        Err(Errno::EAGAIN)
+                    };
                 }
                 let ready = || {
                     let go = !self.stopped.load(Ordering::Relaxed) && self.driver.room() >= 2;
                     (go || self.is_gone(hangups)).then_some(())
                 };
-                if self.writable.wait(SleepMode::Interruptible, None, ready).is_err() {
-                    return if total > 0 { Ok(total) } else { Err(Errno::ERESTARTSYS) };
+                if self
+                    .writable
+                    .wait(SleepMode::Interruptible, None, ready)
+                    .is_err()
+                {
+                    return if total > 0 {
+                        Ok(total)
+                    } else {
+                        Err(Errno::ERESTARTSYS)
+                    };
                 }
                 continue;
             }
@@ -342,7 +358,10 @@ impl Tty {
                     || self.is_gone(hangups))
                 .then_some(())
             };
-            match self.readable.wait(SleepMode::Interruptible, deadline, changed) {
+            match self
+                .readable
+                .wait(SleepMode::Interruptible, deadline, changed)
+            {
                 Ok(()) | Err(WaitError::TimedOut) => {}
                 Err(WaitError::Interrupted) => return Err(Errno::ERESTARTSYS),
             }
@@ -395,13 +414,19 @@ pub fn open_tty(tty: &Arc<Tty>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
     {
         job::maybe_acquire(&thread, tty, flags);
     }
-    Ok(Arc::new(TtyFile { tty: tty.clone(), hangups }))
+    Ok(Arc::new(TtyFile {
+        tty: tty.clone(),
+        hangups,
+    }))
 }
 
 /// Opens a terminal as the console: it never becomes a controlling terminal by that, and hang-ups do not end it.
 pub fn open_console(tty: &Arc<Tty>) -> Arc<dyn FileOps> {
     tty.opened.fetch_add(1, Ordering::AcqRel);
-    Arc::new(TtyFile { tty: tty.clone(), hangups: None })
+    Arc::new(TtyFile {
+        tty: tty.clone(),
+        hangups: None,
+    })
 }
 
 impl FileOps for TtyFile {
@@ -430,7 +455,8 @@ impl FileOps for TtyFile {
         let can_write = !self.tty.stopped.load(Ordering::Relaxed) && self.tty.driver.room() >= 2;
         events.set(PollEvents::WRITABLE, can_write);
         if self.tty.is_gone(self.hangups) {
-            events = PollEvents::READABLE | PollEvents::WRITABLE | PollEvents::ERR | PollEvents::HUP;
+            events =
+                PollEvents::READABLE | PollEvents::WRITABLE | PollEvents::ERR | PollEvents::HUP;
         }
         events
     }
@@ -438,7 +464,11 @@ impl FileOps for TtyFile {
     fn ioctl(&self, file: &Arc<File>, cmd: u32, arg: u64) -> Result<usize> {
         if self.tty.is_gone(self.hangups) {
             let sets_group = cmd == IoctlCmd::TIOCSPGRP.0;
-            return Err(if sets_group { Errno::ENOTTY } else { Errno::EIO });
+            return Err(if sets_group {
+                Errno::ENOTTY
+            } else {
+                Errno::EIO
+            });
         }
         ioctl::ioctl(&self.tty, file, cmd, arg)
     }
@@ -476,7 +506,11 @@ impl CharDevice for TtyRange {
     fn open(&self, inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         let minor = keel_abi::types::Dev::decode(inode.attr().rdev as u32).minor;
         let at = minor.checked_sub(self.first_minor).ok_or(Errno::ENXIO)? as usize;
-        let tty = self.ttys.get(at).and_then(Option::as_ref).ok_or(Errno::ENXIO)?;
+        let tty = self
+            .ttys
+            .get(at)
+            .and_then(Option::as_ref)
+            .ok_or(Errno::ENXIO)?;
         open_tty(tty, flags)
     }
 }
@@ -492,7 +526,7 @@ pub fn init() {
 
 /// A device number in the form that stat(2) shows.
 pub fn dev(major: u32, minor: u32) -> u64 {
-    u64::from(keel_abi::types::Dev { major, minor }.encode())
+    keel_abi::types::Dev { major, minor }.encode()
 }
 
 /// Initial modes of a terminal (as Linux's `tty_std_termios`, at 115200 baud).
@@ -501,7 +535,9 @@ pub fn standard_modes() -> Termios2 {
     let mut modes = Termios2 {
         c_iflag: (InputFlags::ICRNL | InputFlags::IXON).bits(),
         c_oflag: (OutputFlags::OPOST | OutputFlags::ONLCR).bits(),
-        c_cflag: B115200 | CS8 | (ControlFlags::CREAD | ControlFlags::HUPCL | ControlFlags::CLOCAL).bits(),
+        c_cflag: B115200
+            | CS8
+            | (ControlFlags::CREAD | ControlFlags::HUPCL | ControlFlags::CLOCAL).bits(),
         c_lflag: (LocalFlags::ISIG
             | LocalFlags::ICANON
             | LocalFlags::ECHO

@@ -37,8 +37,16 @@ pub fn init() {
             listen(tty, port);
         }
     }
-    let range = TtyRange { first_minor: FIRST_MINOR, ttys: found.clone() };
-    register_char(MAJOR, FIRST_MINOR..FIRST_MINOR + PORTS as u32, "ttyS", Arc::new(range));
+    let range = TtyRange {
+        first_minor: FIRST_MINOR,
+        ttys: found.clone(),
+    };
+    register_char(
+        MAJOR,
+        FIRST_MINOR..FIRST_MINOR + PORTS as u32,
+        "ttyS",
+        Arc::new(range),
+    );
 }
 
 fn make(number: usize) -> Option<Arc<Tty>> {
@@ -46,7 +54,12 @@ fn make(number: usize) -> Option<Arc<Tty>> {
     let name = format!("ttyS{number}");
     let rdev = dev(MAJOR, FIRST_MINOR + number as u32);
     crate::fs::devtmpfs::add_node(&name, 0o020_660, rdev);
-    Some(Tty::new(&name, rdev, Box::new(SerialDriver { port }), standard_modes()))
+    Some(Tty::new(
+        &name,
+        rdev,
+        Box::new(SerialDriver { port }),
+        standard_modes(),
+    ))
 }
 
 /// Bytes that arrive in interrupts, and the thread that works on them.
@@ -59,7 +72,10 @@ struct Inbox {
 const INBOX_LEN: usize = 16 << 10;
 
 fn listen(tty: &Arc<Tty>, port: &'static Port) {
-    let inbox = Arc::new(Inbox { bytes: IrqLock::new(VecDeque::new()), arrived: WaitQueue::new() });
+    let inbox = Arc::new(Inbox {
+        bytes: IrqLock::new(VecDeque::new()),
+        arrived: WaitQueue::new(),
+    });
     let tty = tty.clone();
     let name = format!("{}-rx", tty.name);
     let drain = inbox.clone();

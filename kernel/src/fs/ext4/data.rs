@@ -21,7 +21,12 @@ impl Ext4Inode {
     fn read_inline(&self, fills: Vec<Fill>) {
         for fill in fills {
             let mut bytes = vec![0; PAGE_SIZE];
-            if self.volume.fs.read_at(&self.disk, fill.page().offset(), &mut bytes).is_ok() {
+            if self
+                .volume
+                .fs
+                .read_at(&self.disk, fill.page().offset(), &mut bytes)
+                .is_ok()
+            {
                 fill.page().frame().write(0, &bytes);
                 fill.done();
             }
@@ -60,7 +65,15 @@ impl Ext4Inode {
             if m.state == MapState::Mapped {
                 let sector = ((m.pblk + skip) * size) >> SECTOR_SHIFT;
                 let frame = fill.page().frame().clone();
-                requests.add(sector, Segment { frame, off: off as u32, len: len as u32 }, fill.clone());
+                requests.add(
+                    sector,
+                    Segment {
+                        frame,
+                        off: off as u32,
+                        len: len as u32,
+                    },
+                    fill.clone(),
+                );
             } else {
                 fill.page().frame().fill(off as usize, len as usize, 0);
             }
@@ -72,10 +85,17 @@ impl Ext4Inode {
     /// Starts writing consecutive pages; what to wait for, and what to finish then.
     fn start_run(&self, pages: &[Arc<Page>], file_size: u64) -> Result<Run> {
         let size = self.block_size();
-        let mut run = Run { batch: Batch::new(), parts: Vec::new() };
-        let (Some(first), Some(last)) = (pages.first(), pages.last()) else { return Ok(run) };
+        let mut run = Run {
+            batch: Batch::new(),
+            parts: Vec::new(),
+        };
+        let (Some(first), Some(last)) = (pages.first(), pages.last()) else {
+            return Ok(run);
+        };
         let start = first.offset() / size;
-        let end = (last.offset() + PAGE_SIZE as u64).min(file_size).div_ceil(size);
+        let end = (last.offset() + PAGE_SIZE as u64)
+            .min(file_size)
+            .div_ceil(size);
         let finish = |_: Vec<()>| run.batch.ticket();
         let mut requests = Builder::new(&self.volume.device, Op::Write, &finish);
         let mut at = start;
@@ -102,7 +122,11 @@ impl Ext4Inode {
                     if let Some(page) = pages.get(index) {
                         let sector = (base.wrapping_add(at) * size) >> SECTOR_SHIFT;
                         let frame = page.frame().clone();
-                        let segment = Segment { frame, off: off as u32, len: len as u32 };
+                        let segment = Segment {
+                            frame,
+                            off: off as u32,
+                            len: len as u32,
+                        };
                         requests.add(sector, segment, ());
                     }
                     at += len / size;
@@ -141,10 +165,15 @@ struct Run {
 
 impl Backing for Ext4Inode {
     fn read_pages(&self, _inode: &Inode, fills: Vec<Fill>) {
-        let (Some(first), Some(last)) = (fills.first(), fills.last()) else { return };
+        let (Some(first), Some(last)) = (fills.first(), fills.last()) else {
+            return;
+        };
         let size = self.block_size();
         let end = (last.page().offset() + PAGE_SIZE as u64) / size;
-        let mut run = match self.map(first.page().offset() / size, end - first.page().offset() / size) {
+        let mut run = match self.map(
+            first.page().offset() / size,
+            end - first.page().offset() / size,
+        ) {
             Ok(m) if m.state == MapState::Inline => return self.read_inline(fills),
             Ok(m) => Some(m),
             Err(_) => return,
@@ -158,7 +187,9 @@ impl Backing for Ext4Inode {
         };
         let mut requests = Builder::new(&self.volume.device, Op::Read, &finish);
         for fill in fills {
-            let ok = self.read_blocks(&fill, end, &mut run, &mut requests).is_ok();
+            let ok = self
+                .read_blocks(&fill, end, &mut run, &mut requests)
+                .is_ok();
             fill.finish(ok);
         }
         requests.submit();

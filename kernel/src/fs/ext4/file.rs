@@ -32,7 +32,10 @@ fn check_direct(file: &File, pos: u64, len: usize) -> Result<bool> {
 }
 
 fn pages_of(pos: u64, len: usize) -> (u64, u64) {
-    (pos >> PAGE_SHIFT, (pos + len as u64).div_ceil(PAGE_SIZE as u64))
+    (
+        pos >> PAGE_SHIFT,
+        (pos + len as u64).div_ceil(PAGE_SIZE as u64),
+    )
 }
 
 impl FileOps for Ext4File {
@@ -110,7 +113,12 @@ impl FileOps for Ext4Dir {
 
     fn readdir(&self, _file: &File, pos: &mut u64, sink: &mut dyn DirSink) -> Result<()> {
         *pos = self.volume.fs.readdir(&self.disk, *pos, &mut |entry| {
-            sink.entry(entry.name, u64::from(entry.ino), file_type(entry.file_type), entry.next)
+            sink.entry(
+                entry.name,
+                u64::from(entry.ino),
+                file_type(entry.file_type),
+                entry.next,
+            )
         })?;
         Ok(())
     }
@@ -144,7 +152,9 @@ fn common_ioctl(
     match cmd {
         IoctlCmd::FS_IOC_GETFLAGS => put(disk.attr().flags),
         IoctlCmd::FS_IOC_GETVERSION => put(disk.attr().generation),
-        IoctlCmd::FS_IOC_SETFLAGS => set_flags(volume, disk, file, UserPtr::<u32>::new(arg).read()?),
+        IoctlCmd::FS_IOC_SETFLAGS => {
+            set_flags(volume, disk, file, UserPtr::<u32>::new(arg).read()?)
+        }
         IoctlCmd::FITRIM => trim(volume, arg),
         IoctlCmd::FS_IOC_GETFSLABEL => {
             let mut label = [0_u8; 256];
@@ -209,16 +219,18 @@ fn fiemap(volume: &Volume, file: &File, arg: u64) -> Result<usize> {
     let mut found: Vec<FiemapExtent> = Vec::new();
     let mut count = 0_u32;
     // Collected first: user memory is not touched under the inode's lock.
-    volume.fs.fiemap(&own(&file.inode)?.disk, start, len, &mut |extent| {
-        if room > 0 && count >= room {
-            return false;
-        }
-        if room > 0 && found.try_reserve(1).is_ok() {
-            found.push(extent);
-        }
-        count += 1;
-        extent.flags & EXTENT_LAST == 0
-    })?;
+    volume
+        .fs
+        .fiemap(&own(&file.inode)?.disk, start, len, &mut |extent| {
+            if room > 0 && count >= room {
+                return false;
+            }
+            if room > 0 && found.try_reserve(1).is_ok() {
+                found.push(extent);
+            }
+            count += 1;
+            extent.flags & EXTENT_LAST == 0
+        })?;
     for (extent, at) in found.iter().zip(0_u64..) {
         let mut raw = [0_u64; 7];
         raw[..3].copy_from_slice(&[extent.logical, extent.physical, extent.length]);

@@ -18,15 +18,24 @@ pub(super) struct Ext4Inode {
 }
 
 /// STATX_ATTR_* of statx(2) and the inode flags they show.
-const ATTRIBUTES: [(u32, u64); 3] =
-    [(inode_flags::IMMUTABLE, 0x10), (inode_flags::APPEND, 0x20), (inode_flags::NODUMP, 0x40)];
+const ATTRIBUTES: [(u32, u64); 3] = [
+    (inode_flags::IMMUTABLE, 0x10),
+    (inode_flags::APPEND, 0x20),
+    (inode_flags::NODUMP, 0x40),
+];
 
 fn time(t: Timespec) -> Time {
-    Time { sec: t.sec, nsec: t.nsec }
+    Time {
+        sec: t.sec,
+        nsec: t.nsec,
+    }
 }
 
 fn timespec(t: Time) -> Timespec {
-    Timespec { sec: t.sec, nsec: t.nsec }
+    Timespec {
+        sec: t.sec,
+        nsec: t.nsec,
+    }
 }
 
 /// Attributes as the VFS has them.
@@ -55,7 +64,13 @@ pub(super) fn own(inode: &Inode) -> Result<&Ext4Inode> {
 
 fn new_inode<'a>(mode: u32, rdev: u64, owner: &Owner) -> NewInode<'a> {
     let dev = Dev::decode(rdev as u32);
-    NewInode { mode: mode as u16, uid: owner.uid, gid: owner.gid, rdev: (dev.major, dev.minor), xattrs: &[] }
+    NewInode {
+        mode: mode as u16,
+        uid: owner.uid,
+        gid: owner.gid,
+        rdev: (dev.major, dev.minor),
+        xattrs: &[],
+    }
 }
 
 impl Ext4Inode {
@@ -73,15 +88,28 @@ impl Ext4Inode {
         })?;
         self.refresh(inode);
         // What is behind the end in its block must not come back when the file grows.
-        edge.map_or(Ok(()), |range| page_cache::zero_range(inode, range.from, range.to))
+        edge.map_or(Ok(()), |range| {
+            page_cache::zero_range(inode, range.from, range.to)
+        })
     }
 
     fn set_others(&self, set: &SetAttr) -> Result<()> {
-        let SetAttr { mode, uid, gid, atime, mtime, ctime, .. } = *set;
-        let only_atime = mode.is_none() && uid.is_none() && gid.is_none() && mtime.is_none() && ctime.is_none();
+        let SetAttr {
+            mode,
+            uid,
+            gid,
+            atime,
+            mtime,
+            ctime,
+            ..
+        } = *set;
+        let only_atime =
+            mode.is_none() && uid.is_none() && gid.is_none() && mtime.is_none() && ctime.is_none();
         if only_atime {
             if let Some(atime) = atime {
-                self.volume.fs.touch(&self.disk, Some(timespec(atime)), None);
+                self.volume
+                    .fs
+                    .touch(&self.disk, Some(timespec(atime)), None);
             }
             return Ok(());
         }
@@ -142,15 +170,31 @@ impl InodeOps for Ext4Inode {
         rdev: u64,
         owner: &Owner,
     ) -> Result<Arc<Inode>> {
-        self.made(dir, self.volume.fs.create(&self.disk, name, &new_inode(mode, rdev, owner)))
+        self.made(
+            dir,
+            self.volume
+                .fs
+                .create(&self.disk, name, &new_inode(mode, rdev, owner)),
+        )
     }
 
     fn mkdir(&self, dir: &Arc<Inode>, name: &[u8], mode: u32, owner: &Owner) -> Result<Arc<Inode>> {
         let mode = (mode & 0o7777) | u32::from(FileType::Directory.mode().0);
-        self.made(dir, self.volume.fs.create(&self.disk, name, &new_inode(mode, 0, owner)))
+        self.made(
+            dir,
+            self.volume
+                .fs
+                .create(&self.disk, name, &new_inode(mode, 0, owner)),
+        )
     }
 
-    fn symlink(&self, dir: &Arc<Inode>, name: &[u8], target: &[u8], owner: &Owner) -> Result<Arc<Inode>> {
+    fn symlink(
+        &self,
+        dir: &Arc<Inode>,
+        name: &[u8],
+        target: &[u8],
+        owner: &Owner,
+    ) -> Result<Arc<Inode>> {
         let new = new_inode(0o777, 0, owner);
         self.made(dir, self.volume.fs.symlink(&self.disk, name, target, &new))
     }
@@ -201,7 +245,9 @@ impl InodeOps for Ext4Inode {
         let (to, what) = (own(new_dir)?, own(moved)?);
         let over = target.map(|inode| own(inode)).transpose()?;
         let over_disk = over.map(|inode| &*inode.disk);
-        self.volume.fs.rename(&self.disk, old_name, &what.disk, &to.disk, new_name, over_disk, mode)?;
+        self.volume.fs.rename(
+            &self.disk, old_name, &what.disk, &to.disk, new_name, over_disk, mode,
+        )?;
         self.refresh(old_dir);
         to.refresh(new_dir);
         what.refresh(moved);
@@ -212,7 +258,10 @@ impl InodeOps for Ext4Inode {
     }
 
     fn tmpfile(&self, _dir: &Arc<Inode>, mode: u32, owner: &Owner) -> Result<Arc<Inode>> {
-        let disk = self.volume.fs.tmpfile(&self.disk, &new_inode(mode, 0, owner))?;
+        let disk = self
+            .volume
+            .fs
+            .tmpfile(&self.disk, &new_inode(mode, 0, owner))?;
         self.volume.adopt(disk)
     }
 
@@ -253,7 +302,11 @@ impl InodeOps for Ext4Inode {
 
     fn listxattr(&self, _inode: &Arc<Inode>) -> Result<Vec<Vec<u8>>> {
         let names = self.volume.fs.listxattr(&self.disk)?;
-        Ok(names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+        Ok(names
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect())
     }
 
     fn removexattr(&self, inode: &Arc<Inode>, name: &[u8]) -> Result<()> {
@@ -289,7 +342,11 @@ impl InodeOps for Ext4Inode {
 
     fn seek_hole_data(&self, _inode: &Arc<Inode>, off: u64, data: bool) -> Result<u64> {
         let fs = &self.volume.fs;
-        if data { fs.seek_data(&self.disk, off) } else { fs.seek_hole(&self.disk, off) }
+        if data {
+            fs.seek_data(&self.disk, off)
+        } else {
+            fs.seek_hole(&self.disk, off)
+        }
     }
 
     fn fsync(&self, inode: &Arc<Inode>, datasync: bool) -> Result<()> {

@@ -55,10 +55,16 @@ impl FileSystemType for Ext4 {
         false
     }
 
-    fn mount(&self, source: Option<&[u8]>, read_only: bool, data: &[u8]) -> Result<Arc<SuperBlock>> {
+    fn mount(
+        &self,
+        source: Option<&[u8]>,
+        read_only: bool,
+        data: &[u8],
+    ) -> Result<Arc<SuperBlock>> {
         let source = source.ok_or(Errno::EINVAL)?;
         let thread = crate::process::current_opt().ok_or(Errno::EINVAL)?;
-        let place = Walker::new(&thread, DirFd::CWD, source, LookupFlags::FOLLOW)?.lookup(source)?;
+        let place =
+            Walker::new(&thread, DirFd::CWD, source, LookupFlags::FOLLOW)?.lookup(source)?;
         if place.mount.is_nodev() {
             return Err(Errno::EACCES);
         }
@@ -83,7 +89,11 @@ pub fn mount_device(
     let mut volumes = VOLUMES.lock();
     let dev = device.dev.encode();
     if let Some((_, sb)) = volumes.iter().find(|(number, _)| *number == dev) {
-        return if sb.is_read_only() == read_only { Ok(sb.clone()) } else { Err(Errno::EBUSY) };
+        return if sb.is_read_only() == read_only {
+            Ok(sb.clone())
+        } else {
+            Err(Errno::EBUSY)
+        };
     }
     device.claim(Arc::as_ptr(&device) as usize)?;
     let sb = match start(fs_type, &device, source, options) {
@@ -106,7 +116,10 @@ fn start(
 ) -> Result<Arc<SuperBlock>> {
     // What programs have written to the device node belongs on the disk first.
     super::block_file::settle(device);
-    let platform = Platform { device: device.name.clone(), reserved_uid: options.reserved_uid };
+    let platform = Platform {
+        device: device.name.clone(),
+        reserved_uid: options.reserved_uid,
+    };
     let interval = options.mount.commit_interval;
     let read_only = options.mount.read_only;
     let fs = Fs::mount(Arc::new(Device(device.clone())), platform, options.mount)?;
@@ -125,7 +138,10 @@ fn start(
     volume.sb.call_once(|| Arc::downgrade(&sb));
     sb.set_root(volume.inode(keel_ext4::ROOT_INO)?);
     let mode = if read_only { "r/o" } else { "r/w" };
-    log::info!("EXT4-fs ({}): mounted filesystem {mode} with ordered data mode", device.name);
+    log::info!(
+        "EXT4-fs ({}): mounted filesystem {mode} with ordered data mode",
+        device.name
+    );
     start_committer(&volume, interval);
     Ok(sb)
 }
@@ -137,14 +153,19 @@ fn start_committer(volume: &Arc<Volume>, interval: u32) {
     crate::sched::spawn_kthread(&name, move || {
         loop {
             let deadline = keel_hal::time::now() + u64::from(interval) * NSEC_PER_SEC;
-            let stopped = volume.stop.wait(SleepMode::Uninterruptible, Some(deadline), || {
-                volume.stopped.load(Ordering::Acquire).then_some(())
-            });
+            let stopped = volume
+                .stop
+                .wait(SleepMode::Uninterruptible, Some(deadline), || {
+                    volume.stopped.load(Ordering::Acquire).then_some(())
+                });
             if stopped.is_ok() {
                 return;
             }
             if let Err(error) = volume.fs.commit() {
-                log::error!("EXT4-fs ({}): commit failed ({error:?})", volume.device.name);
+                log::error!(
+                    "EXT4-fs ({}): commit failed ({error:?})",
+                    volume.device.name
+                );
             }
             volume.check_panic();
         }
@@ -225,7 +246,9 @@ impl Volume {
     fn adopt(self: &Arc<Self>, disk: Arc<DiskInode>) -> Result<Arc<Inode>> {
         let ino = disk.ino();
         let inode = self.make(disk)?;
-        self.inodes.lock().insert(ino, Entry::Live(Arc::downgrade(&inode)));
+        self.inodes
+            .lock()
+            .insert(ino, Entry::Live(Arc::downgrade(&inode)));
         Ok(inode)
     }
 
@@ -233,7 +256,15 @@ impl Volume {
         let sb = self.superblock()?;
         let attr = inode::attr_of(&disk.attr());
         let ino = u64::from(disk.ino());
-        Ok(Inode::new(ino, &sb, attr, Box::new(Ext4Inode { volume: self.clone(), disk })))
+        Ok(Inode::new(
+            ino,
+            &sb,
+            attr,
+            Box::new(Ext4Inode {
+                volume: self.clone(),
+                disk,
+            }),
+        ))
     }
 
     /// The last reference of an inode in memory is gone.
@@ -242,13 +273,21 @@ impl Volume {
         self.inodes.lock().remove(&disk.ino());
         self.changed.wake_all();
         if let Err(error) = self.fs.iput(disk.clone()) {
-            log::error!("EXT4-fs ({}): inode {}: {error:?}", self.device.name, disk.ino());
+            log::error!(
+                "EXT4-fs ({}): inode {}: {error:?}",
+                self.device.name,
+                disk.ino()
+            );
         }
     }
 
     /// `errors=panic`.
     fn check_panic(&self) {
-        assert!(!self.fs.panic_requested(), "EXT4-fs ({}): panic forced after error", self.device.name);
+        assert!(
+            !self.fs.panic_requested(),
+            "EXT4-fs ({}): panic forced after error",
+            self.device.name
+        );
     }
 }
 
@@ -295,7 +334,9 @@ impl SuperOps for VolumeOps {
         volumes.retain(|(number, _)| *number != dev);
         volume.stopped.store(true, Ordering::Release);
         volume.stop.wake_all();
-        let synced = volume.superblock().and_then(|sb| page_cache::sync_super(&sb));
+        let synced = volume
+            .superblock()
+            .and_then(|sb| page_cache::sync_super(&sb));
         if let Err(error) = synced.and(volume.fs.unmount()) {
             log::error!("EXT4-fs ({}): unmounting: {error:?}", volume.device.name);
         } else {

@@ -15,23 +15,64 @@ pub(super) struct Options {
 
 /// Options that ask for what is done anyway, or that only tune.
 const ACCEPTED: &[&str] = &[
-    "acl", "user_xattr", "delalloc", "noquota", "nouid32", "auto_da_alloc", "noauto_da_alloc",
-    "journal_checksum", "nojournal_checksum", "journal_async_commit", "grpid", "nogrpid", "bsdgroups",
-    "sysvgroups", "block_validity", "noblock_validity", "dioread_lock", "dioread_nolock", "nodiscard",
-    "init_itable", "noinit_itable", "lazytime", "nolazytime", "nombcache", "i_version", "mblk_io_submit",
-    "nomblk_io_submit", "prefetch_block_bitmaps", "oldalloc", "orlov", "minixdf", "bsddf",
+    "acl",
+    "user_xattr",
+    "delalloc",
+    "noquota",
+    "nouid32",
+    "auto_da_alloc",
+    "noauto_da_alloc",
+    "journal_checksum",
+    "nojournal_checksum",
+    "journal_async_commit",
+    "grpid",
+    "nogrpid",
+    "bsdgroups",
+    "sysvgroups",
+    "block_validity",
+    "noblock_validity",
+    "dioread_lock",
+    "dioread_nolock",
+    "nodiscard",
+    "init_itable",
+    "noinit_itable",
+    "lazytime",
+    "nolazytime",
+    "nombcache",
+    "i_version",
+    "mblk_io_submit",
+    "nomblk_io_submit",
+    "prefetch_block_bitmaps",
+    "oldalloc",
+    "orlov",
+    "minixdf",
+    "bsddf",
 ];
 /// The same, with values.
 const ACCEPTED_VALUES: &[&str] = &[
-    "stripe", "inode_readahead_blks", "init_itable", "journal_ioprio", "max_batch_time", "min_batch_time",
-    "resgid", "sb", "data_err",
+    "stripe",
+    "inode_readahead_blks",
+    "init_itable",
+    "journal_ioprio",
+    "max_batch_time",
+    "min_batch_time",
+    "resgid",
+    "sb",
+    "data_err",
 ];
 
 impl Options {
     /// Parses `data` (comma separated): EINVAL for what ext4 does not know.
     pub(super) fn parse(data: &[u8], read_only: bool) -> Result<Self> {
-        let mut mount = MountOptions { read_only, ..MountOptions::default() };
-        let mut options = Self { mount: mount.clone(), reserved_uid: 0, shown: String::new() };
+        let mut mount = MountOptions {
+            read_only,
+            ..MountOptions::default()
+        };
+        let mut options = Self {
+            mount: mount.clone(),
+            reserved_uid: 0,
+            shown: String::new(),
+        };
         let text = core::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
         for word in text.split(',').filter(|word| !word.is_empty()) {
             let (name, value) = match word.split_once('=') {

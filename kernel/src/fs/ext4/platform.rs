@@ -111,7 +111,10 @@ impl ext4::BlockDevice for Device {
         let batch = Batch::new();
         let mut started = Vec::new();
         for (offset, buf) in pieces.iter() {
-            started.push(self.0.start_bytes(Op::Read, *offset, buf.len(), None, &|| batch.ticket()));
+            started.push(
+                self.0
+                    .start_bytes(Op::Read, *offset, buf.len(), None, &|| batch.ticket()),
+            );
         }
         self.0.kick();
         batch.wait()?;
@@ -139,8 +142,9 @@ impl ext4::BlockDevice for Device {
         let batch = Batch::new();
         let mut result = Ok(());
         for (offset, buf) in pieces {
-            let started =
-                self.0.start_bytes(Op::Write, *offset, buf.len(), Some(buf), &|| batch.ticket());
+            let started = self
+                .0
+                .start_bytes(Op::Write, *offset, buf.len(), Some(buf), &|| batch.ticket());
             result = result.and(started.map(drop));
         }
         self.0.kick();
@@ -156,6 +160,7 @@ impl ext4::BlockDevice for Device {
     }
 
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
-        self.0.write_zeroes(offset >> SECTOR_SHIFT, len >> SECTOR_SHIFT)
+        self.0
+            .write_zeroes(offset >> SECTOR_SHIFT, len >> SECTOR_SHIFT)
     }
 }

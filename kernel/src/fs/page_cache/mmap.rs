@@ -11,11 +11,17 @@ struct FilePages {
 
 /// The object that mappings of `inode` show.
 pub fn mapping_of(inode: &Arc<Inode>) -> Arc<dyn VmObject> {
-    Arc::new(FilePages { inode: inode.clone() })
+    Arc::new(FilePages {
+        inode: inode.clone(),
+    })
 }
 
 fn fault_of(error: Errno) -> VmFault {
-    if error == Errno::ENOMEM { VmFault::Oom } else { VmFault::SigBus }
+    if error == Errno::ENOMEM {
+        VmFault::Oom
+    } else {
+        VmFault::SigBus
+    }
 }
 
 impl FilePages {
@@ -42,12 +48,17 @@ impl FilePages {
         let inode = &self.inode;
         let mapping = mapping(inode);
         let _fills = mapping.fills.read();
-        let len = inode.size().saturating_sub(page.offset()).min(PAGE_SIZE as u64);
+        let len = inode
+            .size()
+            .saturating_sub(page.offset())
+            .min(PAGE_SIZE as u64);
         if len == 0 {
             return Err(VmFault::SigBus);
         }
         if !page.is_dirty() {
-            backing(inode).write_begin(inode, page.offset(), len).map_err(fault_of)?;
+            backing(inode)
+                .write_begin(inode, page.offset(), len)
+                .map_err(fault_of)?;
         }
         page.lock();
         let gone = page.is_gone();
@@ -75,16 +86,25 @@ impl VmObject for FilePages {
     }
 
     fn pages_nearby(&self, pgoff: u64, count: u64, give: &mut dyn FnMut(u64, Frame)) {
-        let Some(mapping) = self.inode.pages.mapping.get() else { return };
-        let end = self.inode.size().div_ceil(PAGE_SIZE as u64).min(pgoff.saturating_add(count));
+        let Some(mapping) = self.inode.pages.mapping.get() else {
+            return;
+        };
+        let end = self
+            .inode
+            .size()
+            .div_ceil(PAGE_SIZE as u64)
+            .min(pgoff.saturating_add(count));
         if pgoff >= end {
             return;
         }
-        mapping.tree.read().visit(pgoff, end - 1, false, &mut |page| {
-            if page.is_uptodate() {
-                give(page.index(), page.frame().clone());
-            }
-            true
-        });
+        mapping
+            .tree
+            .read()
+            .visit(pgoff, end - 1, false, &mut |page| {
+                if page.is_uptodate() {
+                    give(page.index(), page.frame().clone());
+                }
+                true
+            });
     }
 }

@@ -33,7 +33,7 @@ pub use readahead::{ReadAhead, prefetch};
 pub use reclaim::{drop_caches, reclaim, start_reclaimer};
 pub use truncate::{evict, invalidate, punch, truncate, zero_range};
 pub use write::generic_write;
-pub use writeback::{fsync_pages, start_flusher, sync_all, sync_super, write_back, write_back_range};
+pub use writeback::{fsync_pages, start_flusher, sync_super, write_back, write_back_range};
 
 use super::Inode;
 use crate::mm::MmapRegistry;
@@ -170,17 +170,25 @@ pub struct PageCache {
 impl PageCache {
     /// No pages.
     pub const fn new() -> Self {
-        Self { mapping: OnceLock::new(), mappings: MmapRegistry::new(), error: AtomicU64::new(0) }
+        Self {
+            mapping: OnceLock::new(),
+            mappings: MmapRegistry::new(),
+            error: AtomicU64::new(0),
+        }
     }
 
     /// Pages in memory.
     pub fn page_count(&self) -> usize {
-        self.mapping.get().map_or(0, |mapping| mapping.tree.read().len())
+        self.mapping
+            .get()
+            .map_or(0, |mapping| mapping.tree.read().len())
     }
 
     /// Pages that wait to be written.
     pub fn dirty_count(&self) -> usize {
-        self.mapping.get().map_or(0, |mapping| mapping.dirty.load(Ordering::Relaxed))
+        self.mapping
+            .get()
+            .map_or(0, |mapping| mapping.dirty.load(Ordering::Relaxed))
     }
 
     /// The address spaces that map the file.
@@ -190,7 +198,10 @@ impl PageCache {
 
     /// The page `index` if it is in memory and valid.
     pub fn resident(&self, index: u64) -> Option<Arc<Page>> {
-        self.mapping.get()?.find(index).filter(|page| page.is_uptodate())
+        self.mapping
+            .get()?
+            .find(index)
+            .filter(|page| page.is_uptodate())
     }
 
     /// The first index in `[from, to)` whose page is in memory and valid (`present`) or is not.
@@ -213,7 +224,11 @@ impl PageCache {
                 present
             });
         }
-        if present { found } else { (at < to).then_some(at) }
+        if present {
+            found
+        } else {
+            (at < to).then_some(at)
+        }
     }
 
     /// Where error reports stand now: what a new open file description starts with.
@@ -223,9 +238,11 @@ impl PageCache {
 
     /// Notes that writing back failed: the next fsync of every open file description reports it.
     pub fn set_error(&self, error: Errno) {
-        let _ = self.error.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |old| {
-            Some(((old >> 32) + 1) << 32 | error.raw() as u64)
-        });
+        let _ = self
+            .error
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |old| {
+                Some(((old >> 32) + 1) << 32 | error.raw() as u64)
+            });
     }
 
     /// Reports an error that the owner of `seen` has not been told of.
@@ -280,7 +297,9 @@ fn add_page(mapping: &Mapping, index: u64, wait: bool) -> Result<(Arc<Page>, boo
             }
         }
     };
-    let Some(there) = there else { return Ok((page, true)) };
+    let Some(there) = there else {
+        return Ok((page, true));
+    };
     CACHED.fetch_sub(1, Ordering::Relaxed);
     Ok((there, false))
 }
@@ -293,7 +312,9 @@ fn mark_dirty(inode: &Arc<Inode>, mapping: &Arc<Mapping>, page: &Page) {
     mapping.tree.write().tag(page.index(), true);
     DIRTY.fetch_add(1, Ordering::Relaxed);
     if mapping.dirty.fetch_add(1, Ordering::Relaxed) == 0 {
-        mapping.dirty_since.store(keel_hal::time::now(), Ordering::Relaxed);
+        mapping
+            .dirty_since
+            .store(keel_hal::time::now(), Ordering::Relaxed);
     }
     if !mapping.listed.swap(true, Ordering::AcqRel) {
         writeback::list(inode, mapping);

@@ -80,9 +80,9 @@ impl Page {
 
     fn wait_clear(&self, bits: u32) {
         if self.has(bits) {
-            let waited = self
-                .queue()
-                .wait(SleepMode::Uninterruptible, None, || (!self.has(bits)).then_some(()));
+            let waited = self.queue().wait(SleepMode::Uninterruptible, None, || {
+                (!self.has(bits)).then_some(())
+            });
             debug_assert!(waited.is_ok());
         }
     }
@@ -162,9 +162,9 @@ impl Page {
     /// Locks it. Sleeps.
     pub(super) fn lock(&self) {
         if !self.try_lock() {
-            let locked = self
-                .queue()
-                .wait(SleepMode::Uninterruptible, None, || self.try_lock().then_some(()));
+            let locked = self.queue().wait(SleepMode::Uninterruptible, None, || {
+                self.try_lock().then_some(())
+            });
             debug_assert!(locked.is_ok());
         }
     }
@@ -229,7 +229,10 @@ impl Fill {
 impl Clone for Fill {
     fn clone(&self) -> Self {
         self.page.fills.fetch_add(1, Ordering::Relaxed);
-        Self { page: self.page.clone(), ok: false }
+        Self {
+            page: self.page.clone(),
+            ok: false,
+        }
     }
 }
 

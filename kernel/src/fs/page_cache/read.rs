@@ -52,7 +52,11 @@ pub(super) fn settle(inode: &Inode, page: Arc<Page>) -> Result<Option<Arc<Page>>
     }
     backing(inode).read_pages(inode, vec![Fill::new(page.clone())]);
     page.wait_unlocked();
-    if page.is_uptodate() { Ok(Some(page)) } else { Err(Errno::EIO) }
+    if page.is_uptodate() {
+        Ok(Some(page))
+    } else {
+        Err(Errno::EIO)
+    }
 }
 
 /// read(2) of a file through the cache.

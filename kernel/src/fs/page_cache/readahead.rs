@@ -28,7 +28,12 @@ pub struct ReadAhead {
 
 impl Default for ReadAhead {
     fn default() -> Self {
-        Self { start: 0, size: 0, previous: u64::MAX, scale: 1 }
+        Self {
+            start: 0,
+            size: 0,
+            previous: u64::MAX,
+            scale: 1,
+        }
     }
 }
 
@@ -54,7 +59,11 @@ impl ReadAhead {
             return (index, pages, u64::MAX);
         }
         let continues = self.size > 0 && index == self.start + self.size;
-        let pages = if continues { self.size * 2 } else { INITIAL_PAGES.max(wanted * 2) };
+        let pages = if continues {
+            self.size * 2
+        } else {
+            INITIAL_PAGES.max(wanted * 2)
+        };
         self.start = index;
         self.size = pages.min(max).max(1);
         (self.start, self.size, self.start + self.size / 2)
@@ -105,7 +114,9 @@ pub(super) fn around(inode: &Inode, index: u64) -> Result<()> {
 /// readahead(2), POSIX_FADV_WILLNEED, MADV_WILLNEED: starts reading pages that are missing.
 pub fn prefetch(inode: &Inode, first: u64, pages: u64) {
     let mut at = first;
-    let end = first.saturating_add(pages).min(inode.size().div_ceil(PAGE_SIZE as u64));
+    let end = first
+        .saturating_add(pages)
+        .min(inode.size().div_ceil(PAGE_SIZE as u64));
     while at < end {
         let n = (end - at).min(MAX_PAGES);
         if start_read(inode, mapping(inode), at, n, u64::MAX).is_err() {
@@ -125,7 +136,10 @@ fn start_read(
     marker: u64,
 ) -> Result<()> {
     let _fills = mapping.fills.read();
-    let end = inode.size().div_ceil(PAGE_SIZE as u64).min(start.saturating_add(pages));
+    let end = inode
+        .size()
+        .div_ceil(PAGE_SIZE as u64)
+        .min(start.saturating_add(pages));
     let mut run: Vec<Fill> = Vec::new();
     for index in start..end {
         let missing = mapping.tree.read().get(index).is_none();

@@ -80,8 +80,14 @@ fn scan(mapping: &Mapping, wanted: usize) -> (usize, usize) {
         });
         // At the end the next look starts over.
         let stopped = seen >= SCAN || found >= indices.len().min(wanted);
-        mapping.clock.store(if stopped { next } else { 0 }, Ordering::Relaxed);
-        victims.extend(indices[..found].iter().filter_map(|index| tree.remove(*index)));
+        mapping
+            .clock
+            .store(if stopped { next } else { 0 }, Ordering::Relaxed);
+        victims.extend(
+            indices[..found]
+                .iter()
+                .filter_map(|index| tree.remove(*index)),
+        );
     }
     for page in &victims {
         page.set_gone();
@@ -114,7 +120,10 @@ pub fn start_reclaimer() {
 
 /// Drops names and inodes that nobody uses; how many.
 fn shrink_names() -> usize {
-    crate::fs::superblock::all().iter().map(|sb| sb.shrink_names() + sb.ops.shrink()).sum()
+    crate::fs::superblock::all()
+        .iter()
+        .map(|sb| sb.shrink_names() + sb.ops.shrink())
+        .sum()
 }
 
 /// /proc/sys/vm/drop_caches: clean pages (`pages`), names and inodes (`names`).

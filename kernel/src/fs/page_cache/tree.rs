@@ -46,7 +46,12 @@ fn capacity(height: u32) -> Option<u64> {
 
 impl Tree {
     pub(super) const fn new() -> Self {
-        Self { root: Child::Empty, root_dirty: false, height: 0, len: 0 }
+        Self {
+            root: Child::Empty,
+            root_dirty: false,
+            height: 0,
+            len: 0,
+        }
     }
 
     /// Pages in the tree.
@@ -101,7 +106,9 @@ impl Tree {
             if matches!(child, Child::Empty) {
                 *child = Child::Node(Box::default());
             }
-            let Child::Node(node) = child else { return false };
+            let Child::Node(node) = child else {
+                return false;
+            };
             let at = slot(index, level);
             node.used |= 1 << at;
             child = &mut node.children[at];

@@ -40,7 +40,9 @@ fn zero_tail(mapping: &Mapping, size: u64) {
     if off == 0 {
         return;
     }
-    let Some(page) = mapping.find(size >> PAGE_SHIFT) else { return };
+    let Some(page) = mapping.find(size >> PAGE_SHIFT) else {
+        return;
+    };
     page.lock();
     if page.is_uptodate() && !page.is_gone() {
         page.frame().fill(off, PAGE_SIZE - off, 0);
@@ -64,10 +66,13 @@ fn remove_range(mapping: &Mapping, first: u64, last: u64) {
 fn next_page(mapping: &Mapping, from: u64, last: u64) -> Option<Arc<Page>> {
     let mut found = None;
     if from < last {
-        mapping.tree.read().visit(from, last - 1, false, &mut |page| {
-            found = Some(page.clone());
-            false
-        });
+        mapping
+            .tree
+            .read()
+            .visit(from, last - 1, false, &mut |page| {
+                found = Some(page.clone());
+                false
+            });
     }
     found
 }
@@ -115,7 +120,9 @@ pub fn punch(
 
 /// Drops clean pages in `[first, last)` that nobody uses (POSIX_FADV_DONTNEED, BLKFLSBUF, drop_caches); how many.
 pub fn invalidate(inode: &Inode, first: u64, last: u64) -> usize {
-    let Some(mapping) = inode.pages.mapping.get() else { return 0 };
+    let Some(mapping) = inode.pages.mapping.get() else {
+        return 0;
+    };
     let mut dropped = 0;
     let mut next = first;
     while let Some(page) = next_page(mapping, next, last) {
@@ -134,7 +141,9 @@ pub fn invalidate(inode: &Inode, first: u64, last: u64) -> usize {
 /// The inode is going: writes what is dirty, unless `discard` (it has been deleted), and drops everything. Nobody
 /// else uses the inode, nobody maps it.
 pub fn evict(inode: &Inode, discard: bool) {
-    let Some(mapping) = inode.pages.mapping.get() else { return };
+    let Some(mapping) = inode.pages.mapping.get() else {
+        return;
+    };
     if !discard {
         // An error has nobody left to be reported to but the log.
         if let Err(error) = writeback::write_last(inode) {

@@ -69,7 +69,11 @@ fn write_batch(
         backing.write_begin(inode, pos, len as u64)?;
     }
     let mapping = mapping(inode);
-    let mut batch = Batch { inode, mapping, pages: Vec::new() };
+    let mut batch = Batch {
+        inode,
+        mapping,
+        pages: Vec::new(),
+    };
     let mut done = 0;
     let mut result = Ok(());
     while done < len {
@@ -121,7 +125,11 @@ fn write_slowly(
     let n = bytes.len().min(PAGE_SIZE - off);
     let n = src.take(&mut bytes[..n])?;
     let mapping = mapping(inode);
-    let mut batch = Batch { inode, mapping, pages: Vec::new() };
+    let mut batch = Batch {
+        inode,
+        mapping,
+        pages: Vec::new(),
+    };
     let n = batch.copy(&mut IoSrc::from_kernel(&bytes[..n]), pos, off, n)?;
     backing.write_end(inode, pos, n as u64)?;
     for page in &batch.pages {

@@ -28,7 +28,8 @@ static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Puts a file on the list of dirty ones.
 pub(super) fn list(inode: &Arc<Inode>, mapping: &Arc<Mapping>) {
-    LIST.lock().push((Arc::downgrade(inode), Arc::as_ptr(mapping) as usize));
+    LIST.lock()
+        .push((Arc::downgrade(inode), Arc::as_ptr(mapping) as usize));
 }
 
 /// Takes a file off the list.
@@ -70,7 +71,9 @@ pub(super) fn write_last(inode: &Inode) -> Result<()> {
 
 /// Writes dirty pages in `[first, last)`, about `limit` of them at most; how many.
 fn write(inode: &Inode, first: u64, last: u64, mode: Mode, limit: usize) -> Result<usize> {
-    let Some(mapping) = inode.pages.mapping.get() else { return Ok(0) };
+    let Some(mapping) = inode.pages.mapping.get() else {
+        return Ok(0);
+    };
     // Whoever waits also waits for what others have begun to write.
     let _writing = match mode {
         Mode::Skip => match mapping.writing.try_lock() {
@@ -100,10 +103,13 @@ fn write(inode: &Inode, first: u64, last: u64, mode: Mode, limit: usize) -> Resu
 fn dirty_pages(mapping: &Mapping, first: u64, last: u64) -> Vec<Arc<Page>> {
     let mut found = Vec::new();
     if mapping.dirty.load(Ordering::Relaxed) > 0 && first < last {
-        mapping.tree.read().visit(first, last - 1, true, &mut |page| {
-            found.push(page.clone());
-            found.len() < BATCH
-        });
+        mapping
+            .tree
+            .read()
+            .visit(first, last - 1, true, &mut |page| {
+                found.push(page.clone());
+                found.len() < BATCH
+            });
     }
     found
 }
@@ -176,8 +182,12 @@ fn dirty_inodes(sb: Option<&Arc<SuperBlock>>) -> Vec<Arc<Inode>> {
         let mut list = LIST.lock();
         list.retain(|(weak, _)| {
             // An inode on its way out takes itself off the list.
-            let Some(inode) = weak.upgrade() else { return true };
-            let Some(mapping) = inode.pages.mapping.get() else { return false };
+            let Some(inode) = weak.upgrade() else {
+                return true;
+            };
+            let Some(mapping) = inode.pages.mapping.get() else {
+                return false;
+            };
             let mut keep = true;
             if mapping.dirty.load(Ordering::Acquire) == 0 {
                 mapping.listed.store(false, Ordering::Release);
@@ -196,7 +206,10 @@ fn dirty_inodes(sb: Option<&Arc<SuperBlock>>) -> Vec<Arc<Inode>> {
     // Dropped outside of the lock: a last reference writes.
     drop(gone);
     match sb {
-        Some(sb) => inodes.into_iter().filter(|inode| Arc::ptr_eq(&inode.sb, sb)).collect(),
+        Some(sb) => inodes
+            .into_iter()
+            .filter(|inode| Arc::ptr_eq(&inode.sb, sb))
+            .collect(),
         None => inodes,
     }
 }
@@ -208,13 +221,6 @@ pub fn sync_super(sb: &Arc<SuperBlock>) -> Result<()> {
         result = result.and(write_back(&inode));
     }
     result
-}
-
-/// Writes all dirty pages. Errors are noted at the files.
-pub fn sync_all() {
-    for inode in dirty_inodes(None) {
-        let _ = write_back(&inode);
-    }
 }
 
 /// Frames below which writers are not slowed: a fifth of memory (`dirty_ratio`).
@@ -273,7 +279,9 @@ pub fn start_flusher() {
 fn flush_once() {
     let now = keel_hal::time::now();
     for inode in dirty_inodes(None) {
-        let Some(mapping) = inode.pages.mapping.get() else { continue };
+        let Some(mapping) = inode.pages.mapping.get() else {
+            continue;
+        };
         let since = mapping.dirty_since.load(Ordering::Relaxed);
         let old = now.saturating_sub(since) >= MAX_AGE_NS;
         if old || dirty() > limit() / 2 {

@@ -55,7 +55,15 @@ pub fn consoles() -> Vec<Console> {
 
 /// The drivers of terminals that /proc/tty/drivers lists: those whose numbers are registered.
 pub fn tty_drivers() -> Vec<TtyDriver> {
-    const DRIVERS: [(&str, &str, u32, (u32, u32), &str, &str); 6] = [
+    type Driver = (
+        &'static str,
+        &'static str,
+        u32,
+        (u32, u32),
+        &'static str,
+        &'static str,
+    );
+    const DRIVERS: [Driver; 6] = [
         (
             "/dev/tty",
             "/dev/tty",

@@ -21,10 +21,7 @@ impl Net for Network {
     }
 
     fn unix(&self) -> Vec<Shown> {
-        open_sockets()
-            .iter()
-            .filter_map(|file| unix_line(file))
-            .collect()
+        open_sockets().iter().filter_map(unix_line).collect()
     }
 }
 

@@ -22,7 +22,8 @@ const PCI_ROOT_BUS: u8 = 0;
 
 /// Enters everything that was found. What cannot be entered is missing, and said so.
 pub fn run(tree: &mut Registry) {
-    let steps: [(&str, fn(&mut Registry) -> Result<()>); 6] = [
+    type Step = fn(&mut Registry) -> Result<()>;
+    let steps: [(&str, Step); 6] = [
         ("kernel", |tree| tree.add_kernel()),
         ("cpu", add_cpus),
         ("memory devices", add_memory_devices),

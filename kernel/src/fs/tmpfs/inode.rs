@@ -48,7 +48,11 @@ const FIRST_COOKIE: u64 = 2;
 
 impl Directory {
     fn find(&self, name: &[u8]) -> Option<Arc<Inode>> {
-        self.entries.read().by_name.get(name).map(|entry| entry.inode.clone())
+        self.entries
+            .read()
+            .by_name
+            .get(name)
+            .map(|entry| entry.inode.clone())
     }
 
     /// Puts a name in, in place of what it meant before.
@@ -129,7 +133,11 @@ pub fn new_inode(
     space.take_inode()?;
     let now = Time::now();
     let is_dir = matches!(kind, Kind::Directory(_));
-    let size = if let Kind::Symlink(target) = &kind { target.len() as u64 } else { 0 };
+    let size = if let Kind::Symlink(target) = &kind {
+        target.len() as u64
+    } else {
+        0
+    };
     let attr = Attr {
         mode,
         uid: owner.uid,
@@ -144,7 +152,11 @@ pub fn new_inode(
         ..Attr::default()
     };
     let xattrs = SpinLock::new(BTreeMap::new());
-    let ops = TmpInode { kind, space: space.clone(), xattrs };
+    let ops = TmpInode {
+        kind,
+        space: space.clone(),
+        xattrs,
+    };
     Ok(Inode::new(next_ino(), sb, attr, Box::new(ops)))
 }
 
@@ -201,7 +213,11 @@ impl TmpInode {
     }
 
     fn file(&self) -> Option<&Arc<Shmem>> {
-        if let Kind::File(pages) = &self.kind { Some(pages) } else { None }
+        if let Kind::File(pages) = &self.kind {
+            Some(pages)
+        } else {
+            None
+        }
     }
 }
 
@@ -312,7 +328,11 @@ impl InodeOps for TmpInode {
             let target = target.ok_or(Errno::ENOENT)?;
             from.insert(old_name, target.clone());
             to.insert(new_name, moved.clone());
-            let links = if across { i32::from(target.is_dir()) - moves_dir } else { 0 };
+            let links = if across {
+                i32::from(target.is_dir()) - moves_dir
+            } else {
+                0
+            };
             touch_dir(old_dir, 0, links);
             touch_dir(new_dir, 0, -links);
             change_links(target, 0);
@@ -330,7 +350,10 @@ impl InodeOps for TmpInode {
         if flags.contains(RenameFlags::WHITEOUT) {
             let mode = u32::from(FileType::CharDevice.mode().0);
             let attr = old_dir.attr();
-            let owner = Owner { uid: attr.uid, gid: attr.gid };
+            let owner = Owner {
+                uid: attr.uid,
+                gid: attr.gid,
+            };
             let whiteout = new_inode(&old_dir.sb, &self.space, mode, 0, &owner, Kind::Special)?;
             from.insert(old_name, whiteout);
             touch_dir(old_dir, 0, -moves_dir);
@@ -361,7 +384,9 @@ impl InodeOps for TmpInode {
     fn open(&self, _inode: &Arc<Inode>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         match &self.kind {
             Kind::Directory(_) => Ok(Arc::new(OpenDirectory)),
-            Kind::File(pages) => Ok(Arc::new(OpenFile { pages: pages.clone() })),
+            Kind::File(pages) => Ok(Arc::new(OpenFile {
+                pages: pages.clone(),
+            })),
             _ => Err(Errno::ENXIO),
         }
     }
@@ -389,8 +414,11 @@ impl InodeOps for TmpInode {
         if replace && !known {
             return Err(Errno::ENODATA);
         }
-        let used: usize =
-            xattrs.iter().filter(|(n, _)| *n != name).map(|(n, v)| n.len() + v.len()).sum();
+        let used: usize = xattrs
+            .iter()
+            .filter(|(n, _)| *n != name)
+            .map(|(n, v)| n.len() + v.len())
+            .sum();
         if used + name.len() + value.len() > MOST_BYTES {
             return Err(Errno::ENOSPC);
         }
@@ -411,13 +439,7 @@ impl InodeOps for TmpInode {
         Ok(())
     }
 
-    fn fallocate(
-        &self,
-        inode: &Arc<Inode>,
-        mode: FallocateMode,
-        off: u64,
-        len: u64,
-    ) -> Result<()> {
+    fn fallocate(&self, inode: &Arc<Inode>, mode: FallocateMode, off: u64, len: u64) -> Result<()> {
         let pages = self.file().ok_or(Errno::EOPNOTSUPP)?;
         if mode == FallocateMode::PUNCH_HOLE | FallocateMode::KEEP_SIZE {
             pages.punch_hole(off, len)?;

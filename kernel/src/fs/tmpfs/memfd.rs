@@ -35,7 +35,10 @@ fn home() -> Result<&'static Home> {
     if let Some(home) = HOME.get() {
         return Ok(home);
     }
-    let options = Options { max_pages: Some(u64::MAX), ..Options::default() };
+    let options = Options {
+        max_pages: Some(u64::MAX),
+        ..Options::default()
+    };
     let sb = super::new_super(&Tmpfs, Some(b"tmpfs"), false, &options, TMPFS_MAGIC)?;
     let mount = Mount::of(&sb, b"tmpfs", MountFlags::empty());
     let space = Space::new(u64::MAX, u64::MAX);
@@ -52,14 +55,20 @@ pub fn create(thread: &Thread, name: &[u8], flags: MemfdFlags) -> Result<Arc<Fil
         (false, false) => SealFlags::SEAL,
     };
     let cred = thread.cred();
-    let owner = Owner { uid: cred.fsuid, gid: cred.fsgid };
+    let owner = Owner {
+        uid: cred.fsuid,
+        gid: cred.fsgid,
+    };
     let perm = if no_exec { 0o666 } else { 0o777 };
     let mode = u32::from(FileType::Regular.mode().0) | perm;
     let pages = Shmem::new(&home.space, seals);
     let inode = inode::new_inode(&home.sb, &home.space, mode, 0, &owner, Kind::File(pages))?;
     inode.update_attr(|attr| attr.nlink = 0);
     let shown = [b"/", PREFIX, name, b" (deleted)"].concat();
-    let path = Path { mount: home.mount.clone(), dentry: Dentry::disconnected(&shown, inode.clone()) };
+    let path = Path {
+        mount: home.mount.clone(),
+        dentry: Dentry::disconnected(&shown, inode.clone()),
+    };
     let open = OpenFlags::RDWR | OpenFlags::LARGEFILE;
     let ops = inode.ops.open(&inode, open)?;
     Ok(File::new(path, inode, ops, open, cred))
@@ -79,7 +88,9 @@ pub fn seals_of(inode: &Arc<Inode>) -> u32 {
 
 /// F_GET_SEALS: EINVAL for files that cannot be sealed.
 pub fn get_seals(inode: &Arc<Inode>) -> Result<u32> {
-    pages_of(inode).map(|pages| pages.seals().bits()).ok_or(Errno::EINVAL)
+    pages_of(inode)
+        .map(|pages| pages.seals().bits())
+        .ok_or(Errno::EINVAL)
 }
 
 /// F_ADD_SEALS: EINVAL for files that cannot be sealed and unknown seals, EPERM, EBUSY.

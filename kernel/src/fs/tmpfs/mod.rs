@@ -38,8 +38,19 @@ impl FileSystemType for Tmpfs {
         "tmpfs"
     }
 
-    fn mount(&self, source: Option<&[u8]>, read_only: bool, data: &[u8]) -> Result<Arc<SuperBlock>> {
-        new_super(&Tmpfs, source, read_only, &Options::parse(data)?, TMPFS_MAGIC)
+    fn mount(
+        &self,
+        source: Option<&[u8]>,
+        read_only: bool,
+        data: &[u8],
+    ) -> Result<Arc<SuperBlock>> {
+        new_super(
+            &Tmpfs,
+            source,
+            read_only,
+            &Options::parse(data)?,
+            TMPFS_MAGIC,
+        )
     }
 }
 
@@ -48,7 +59,12 @@ impl FileSystemType for Ramfs {
         "ramfs"
     }
 
-    fn mount(&self, source: Option<&[u8]>, read_only: bool, data: &[u8]) -> Result<Arc<SuperBlock>> {
+    fn mount(
+        &self,
+        source: Option<&[u8]>,
+        read_only: bool,
+        data: &[u8],
+    ) -> Result<Arc<SuperBlock>> {
         let mut options = Options::parse(data)?;
         options.max_pages = Some(u64::MAX);
         options.max_inodes = Some(u64::MAX);
@@ -74,7 +90,11 @@ pub fn new(
     source: Option<&[u8]>,
     options: &Options,
 ) -> Result<Arc<SuperBlock>> {
-    let magic = if fs_type.name() == Ramfs.name() { RAMFS_MAGIC } else { TMPFS_MAGIC };
+    let magic = if fs_type.name() == Ramfs.name() {
+        RAMFS_MAGIC
+    } else {
+        TMPFS_MAGIC
+    };
     make_super(fs_type, source, false, options, magic, false)
 }
 
@@ -90,20 +110,28 @@ fn make_super(
     let max_inodes = options.max_inodes.unwrap_or_else(options::default_pages);
     let space = Space::new(max_pages, max_inodes);
     let root = OnceLock::new();
-    let ops = TmpSuper { space: space.clone(), magic, root, options: SpinLock::new(options.clone()) };
+    let ops = TmpSuper {
+        space: space.clone(),
+        magic,
+        root,
+        options: SpinLock::new(options.clone()),
+    };
     let sb = SuperBlock::new(anonymous_dev(), fs_type, source, read_only, Box::new(ops));
     let mode = options.mode.unwrap_or(0o1777) | u32::from(FileType::Directory.mode().0);
     let (uid, gid) = crate::process::current_opt().map_or((0, 0), |thread| {
         let cred = thread.cred();
         (cred.fsuid, cred.fsgid)
     });
-    let owner = Owner { uid: options.uid.unwrap_or(uid), gid: options.gid.unwrap_or(gid) };
+    let owner = Owner {
+        uid: options.uid.unwrap_or(uid),
+        gid: options.gid.unwrap_or(gid),
+    };
     let kind = Kind::Directory(Directory::default());
     let root = inode::new_inode(&sb, &space, mode, 0, &owner, kind)?;
-    if let Some(ops) = sb.ops.as_any().downcast_ref::<TmpSuper>() {
-        if drop_at_unmount {
-            ops.root.call_once(|| Arc::downgrade(&root));
-        }
+    if let Some(ops) = sb.ops.as_any().downcast_ref::<TmpSuper>()
+        && drop_at_unmount
+    {
+        ops.root.call_once(|| Arc::downgrade(&root));
     }
     sb.set_root(root);
     Ok(sb)

@@ -98,7 +98,9 @@ fn number(text: &str) -> Option<u64> {
 fn size_in_pages(text: &str) -> Option<u64> {
     if let Some(share) = text.strip_suffix('%') {
         let share: u64 = share.parse().ok()?;
-        return (keel_hal::frame::stats().total as u64).checked_mul(share).map(|n| n / 100);
+        return (keel_hal::frame::stats().total as u64)
+            .checked_mul(share)
+            .map(|n| n / 100);
     }
     Some(number(text)?.div_ceil(PAGE_SIZE as u64))
 }

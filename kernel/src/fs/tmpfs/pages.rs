@@ -44,7 +44,9 @@ impl Space {
     fn charge(counter: &AtomicU64, max: &AtomicU64) -> Result<()> {
         let limit = max.load(Ordering::Relaxed);
         counter
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |used| (used < limit).then(|| used + 1))
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |used| {
+                (used < limit).then(|| used + 1)
+            })
             .map(drop)
             .map_err(|_| Errno::ENOSPC)
     }
@@ -170,7 +172,9 @@ impl Shmem {
                 break;
             }
             let (index, off) = split(at);
-            let n = (PAGE_SIZE - off).min((size - at) as usize).min(dst.remaining());
+            let n = (PAGE_SIZE - off)
+                .min((size - at) as usize)
+                .min(dst.remaining());
             let put = match self.page(index) {
                 Some(frame) => dst.put_frame(&frame, off, n),
                 None => dst.put_zeros(n),
@@ -196,7 +200,9 @@ impl Shmem {
         if seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE) {
             return Err(Errno::EPERM);
         }
-        let end = pos.checked_add(src.remaining() as u64).ok_or(Errno::EFBIG)?;
+        let end = pos
+            .checked_add(src.remaining() as u64)
+            .ok_or(Errno::EFBIG)?;
         if seals.contains(SealFlags::GROW) && end > self.size() {
             return Err(Errno::EPERM);
         }
@@ -228,14 +234,20 @@ impl Shmem {
     fn fill_hole(&self, src: &mut IoSrc, index: u64, off: usize, want: usize) -> Result<usize> {
         self.space.take_page()?;
         let whole = want == PAGE_SIZE;
-        let flags = if whole { AllocFlags::empty() } else { AllocFlags::ZERO };
-        let filled = alloc_user_frame(flags).ok_or(Errno::ENOMEM).and_then(|frame| {
-            let n = src.take_to_frame(&frame, off, want)?;
-            if whole && n < PAGE_SIZE {
-                frame.fill(n, PAGE_SIZE - n, 0);
-            }
-            Ok((frame, n))
-        });
+        let flags = if whole {
+            AllocFlags::empty()
+        } else {
+            AllocFlags::ZERO
+        };
+        let filled = alloc_user_frame(flags)
+            .ok_or(Errno::ENOMEM)
+            .and_then(|frame| {
+                let n = src.take_to_frame(&frame, off, want)?;
+                if whole && n < PAGE_SIZE {
+                    frame.fill(n, PAGE_SIZE - n, 0);
+                }
+                Ok((frame, n))
+            });
         let (frame, n) = match filled {
             Ok(filled) => filled,
             Err(error) => {
@@ -299,7 +311,10 @@ impl Shmem {
 
     /// Makes bytes a hole: EPERM for sealed files.
     pub fn punch_hole(&self, off: u64, len: u64) -> Result<()> {
-        if self.seals().intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE) {
+        if self
+            .seals()
+            .intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE)
+        {
             return Err(Errno::EPERM);
         }
         let end = off.saturating_add(len);
@@ -358,9 +373,17 @@ impl Shmem {
         let pages = self.pages.read();
         let (mut index, _) = split(off);
         if data {
-            let next = pages.range(index..).next().map(|(at, _)| *at).ok_or(Errno::ENXIO)?;
+            let next = pages
+                .range(index..)
+                .next()
+                .map(|(at, _)| *at)
+                .ok_or(Errno::ENXIO)?;
             let found = off.max(next << PAGE_SHIFT);
-            return if found < size { Ok(found) } else { Err(Errno::ENXIO) };
+            return if found < size {
+                Ok(found)
+            } else {
+                Err(Errno::ENXIO)
+            };
         }
         for (at, _) in pages.range(index..) {
             if *at != index {
@@ -409,13 +432,19 @@ impl VmObject for Shmem {
     }
 
     fn pages_nearby(&self, pgoff: u64, count: u64, give: &mut dyn FnMut(u64, Frame)) {
-        let end = pgoff.saturating_add(count).min(self.size().div_ceil(PAGE_SIZE as u64));
+        let end = pgoff
+            .saturating_add(count)
+            .min(self.size().div_ceil(PAGE_SIZE as u64));
         if pgoff >= end {
             return;
         }
         // Given without the lock: the receiver maps them.
-        let found: Vec<(u64, Frame)> =
-            self.pages.read().range(pgoff..end).map(|(at, frame)| (*at, frame.clone())).collect();
+        let found: Vec<(u64, Frame)> = self
+            .pages
+            .read()
+            .range(pgoff..end)
+            .map(|(at, frame)| (*at, frame.clone()))
+            .collect();
         for (at, frame) in found {
             give(at, frame);
         }

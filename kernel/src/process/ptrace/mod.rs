@@ -19,11 +19,18 @@ pub fn may_access(me: &Arc<Thread>, target: &Arc<Thread>) -> bool {
         return true;
     }
     let (mine, other) = (me.cred(), target.cred());
-    let same_user = [other.uid, other.euid, other.suid].iter().all(|uid| *uid == mine.fsuid);
-    let same_group = [other.gid, other.egid, other.sgid].iter().all(|gid| *gid == mine.fsgid);
+    let same_user = [other.uid, other.euid, other.suid]
+        .iter()
+        .all(|uid| *uid == mine.fsuid);
+    let same_group = [other.gid, other.egid, other.sgid]
+        .iter()
+        .all(|gid| *gid == mine.fsgid);
     let privileged = mine.has(Cap::SYS_PTRACE);
-    let dumpable =
-        target.process.dumpable.load(core::sync::atomic::Ordering::Relaxed) == 1;
+    let dumpable = target
+        .process
+        .dumpable
+        .load(core::sync::atomic::Ordering::Relaxed)
+        == 1;
     privileged
         || (same_user && same_group && dumpable && other.permitted.is_subset_of(mine.permitted))
 }

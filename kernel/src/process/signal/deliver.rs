@@ -24,8 +24,12 @@ pub fn deliver_pending(cx: &mut Ctx) {
     }
     while !cx.thread.exiting() {
         let wanted = !cx.thread.signals.blocked();
-        let Some(info) = take_any(cx.thread, wanted) else { break };
-        let Some(info) = ptrace::signal_stop(cx, info) else { continue };
+        let Some(info) = take_any(cx.thread, wanted) else {
+            break;
+        };
+        let Some(info) = ptrace::signal_stop(cx, info) else {
+            continue;
+        };
         if act(cx, &info) {
             // One frame at a time: the handler runs before the next signal is looked at.
             if cx.thread.has_pending_signal() {
@@ -49,7 +53,13 @@ fn act(cx: &mut Ctx, info: &SigInfo) -> bool {
         }
         if action.handler != SIG_DFL {
             if action.flags.contains(SaFlags::RESETHAND) {
-                signals.set_action(signo, Action { handler: SIG_DFL, ..action });
+                signals.set_action(
+                    signo,
+                    Action {
+                        handler: SIG_DFL,
+                        ..action
+                    },
+                );
             }
             run_handler(cx, info, &action);
             return true;
@@ -58,7 +68,7 @@ fn act(cx: &mut Ctx, info: &SigInfo) -> bool {
             return false;
         }
     }
-    if cx.thread.process.pid == 1 && info.from_user() {
+    if cx.thread.process.pid == 1 && info.is_from_user() {
         return false;
     }
     if bit(signo) & STOP_SIGNALS != 0 {

@@ -3,11 +3,11 @@
 //! From the stack pointer up: return address, ucontext, siginfo; above them, 64-byte aligned, the XSAVE area with
 //! the software bytes and magic words that debuggers and language runtimes look for.
 
+use keel_abi::flags::SaFlags;
 use keel_abi::types::{
     FP_XSTATE_MAGIC1, FP_XSTATE_MAGIC2, FpxSwBytes, RtSigframe, SigAltStack, SigSet, Sigcontext,
     UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS, Ucontext,
 };
-use keel_abi::flags::SaFlags;
 use keel_hal::context::{USER_CS, USER_SS};
 use keel_hal::{fpu, user};
 use zerocopy::{FromBytes, IntoBytes};
@@ -179,7 +179,8 @@ pub fn sigreturn(cx: &mut Ctx) -> Result<u64> {
         Err(_) => return bad_frame(cx),
     };
     let saved = &frame.uc.uc_mcontext;
-    cx.thread.set_blocked(frame.uc.uc_sigmask.bits & !UNBLOCKABLE);
+    cx.thread
+        .set_blocked(frame.uc.uc_sigmask.bits & !UNBLOCKABLE);
     let user = &mut *cx.user;
     user.r8 = saved.r8;
     user.r9 = saved.r9;
@@ -251,12 +252,21 @@ pub fn set_altstack(thread: &Thread, new: &SigAltStack, sp: u64) -> Result<()> {
     }
     let autodisarm = new.ss_flags & SS_AUTODISARM != 0;
     match new.ss_flags & !SS_AUTODISARM {
-        SS_DISABLE => *alt = AltStack { autodisarm, ..AltStack::default() },
+        SS_DISABLE => {
+            *alt = AltStack {
+                autodisarm,
+                ..AltStack::default()
+            }
+        }
         0 | SS_ONSTACK => {
             if new.ss_size < keel_abi::types::MINSIGSTKSZ {
                 return Err(Errno::ENOMEM);
             }
-            *alt = AltStack { base: new.ss_sp.addr(), size: new.ss_size as u64, autodisarm };
+            *alt = AltStack {
+                base: new.ss_sp.addr(),
+                size: new.ss_size as u64,
+                autodisarm,
+            };
         }
         _ => return Err(Errno::EINVAL),
     }

@@ -17,13 +17,12 @@ mod stop;
 
 pub use deliver::deliver_pending;
 pub use frame::{describe_altstack, min_stack_size, set_altstack, sigreturn};
-pub use queue::{Pending, SigInfo};
+pub use queue::SigInfo;
 pub use send::{
     discard, force_fault, force_segv, kill_process, send_pgrp, send_process, send_process_checked,
     send_thread, send_thread_checked,
 };
-pub use state::{Action, AltStack, ProcessSignals, ThreadSignals, take_any, wait_for};
-pub use stop::{group_stop_pending, stop_here};
+pub use state::{Action, ProcessSignals, ThreadSignals, take_any, wait_for};
 
 /// Number of signals.
 pub const NSIG: i32 = 64;
@@ -84,12 +83,8 @@ const DEFAULT_CORE: u64 = bit(sig::QUIT)
     | bit(sig::XFSZ)
     | bit(sig::SYS);
 /// Signals that tell of an instruction's failure; they are taken first.
-const SYNCHRONOUS: u64 = bit(sig::SEGV)
-    | bit(sig::BUS)
-    | bit(sig::ILL)
-    | bit(sig::TRAP)
-    | bit(sig::FPE)
-    | bit(sig::SYS);
+const SYNCHRONOUS: u64 =
+    bit(sig::SEGV) | bit(sig::BUS) | bit(sig::ILL) | bit(sig::TRAP) | bit(sig::FPE) | bit(sig::SYS);
 
 /// A fault of the running thread: the signal, and what the processor said.
 pub struct Fault {

@@ -28,17 +28,23 @@ impl SigInfo {
 
     /// From the kernel.
     pub fn kernel(signo: i32) -> Self {
-        Self { raw: Siginfo::kernel(Signal(signo)) }
+        Self {
+            raw: Siginfo::kernel(Signal(signo)),
+        }
     }
 
     /// From kill(2) or tgkill(2) of a process.
     pub fn user(signo: i32, code: i32, pid: u32, uid: u32) -> Self {
-        Self { raw: Siginfo::kill(Signal(signo), code, Pid(pid as i32), Uid(uid)) }
+        Self {
+            raw: Siginfo::kill(Signal(signo), code, Pid(pid as i32), Uid(uid)),
+        }
     }
 
     /// A fault at an address.
     pub fn fault(signo: i32, code: i32, addr: u64) -> Self {
-        Self { raw: Siginfo::fault(Signal(signo), code, addr) }
+        Self {
+            raw: Siginfo::fault(Signal(signo), code, addr),
+        }
     }
 
     /// A change of a child, `status` as in waitid(2).
@@ -61,7 +67,7 @@ impl SigInfo {
     }
 
     /// Whether a program sent it (rather than the kernel).
-    pub fn from_user(&self) -> bool {
+    pub fn is_from_user(&self) -> bool {
         self.raw.si_code <= 0
     }
 }
@@ -107,7 +113,11 @@ impl Pending {
         if ready == 0 {
             return None;
         }
-        let urgent = if ready & SYNCHRONOUS != 0 { ready & SYNCHRONOUS } else { ready };
+        let urgent = if ready & SYNCHRONOUS != 0 {
+            ready & SYNCHRONOUS
+        } else {
+            ready
+        };
         let signo = urgent.trailing_zeros() as i32 + 1;
         let at = self.queue.iter().position(|info| info.signo() == signo)?;
         let info = self.queue.remove(at);
@@ -123,10 +133,5 @@ impl Pending {
             self.set &= !mask;
             self.queue.retain(|info| mask & bit(info.signo()) == 0);
         }
-    }
-
-    /// The queued signals in order (PTRACE_PEEKSIGINFO).
-    pub fn iter(&self) -> impl Iterator<Item = &SigInfo> {
-        self.queue.iter()
     }
 }

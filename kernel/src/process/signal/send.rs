@@ -57,7 +57,10 @@ pub fn send_thread_checked(thread: &Arc<Thread>, info: SigInfo) -> Result<()> {
     } else {
         notify_thread(thread, &info);
     }
-    process.signals.signalfd.wake(usize::MAX, crate::fs::PollEvents::READABLE.key());
+    process
+        .signals
+        .signalfd
+        .wake(usize::MAX, crate::fs::PollEvents::READABLE.key());
     Ok(())
 }
 
@@ -80,14 +83,18 @@ fn prepare(
     }
     // Init gets only signals that it has handlers for; SIGKILL and SIGSTOP never.
     let action = process.signals.action(signo);
-    if process.pid == 1 && info.from_user() && action.handler == SIG_DFL {
+    if process.pid == 1 && info.is_from_user() && action.handler == SIG_DFL {
         return false;
     }
     let blocked = match target {
         Some(thread) => thread.signals.blocked() & bit(signo) != 0,
-        None => threads.iter().all(|thread| thread.signals.blocked() & bit(signo) != 0),
+        None => threads
+            .iter()
+            .all(|thread| thread.signals.blocked() & bit(signo) != 0),
     };
-    let traced = threads.iter().any(|thread| crate::process::ptrace::is_traced(thread));
+    let traced = threads
+        .iter()
+        .any(|thread| crate::process::ptrace::is_traced(thread));
     !action.ignores(signo) || blocked || (traced && signo != sig::KILL)
 }
 
@@ -118,7 +125,10 @@ fn notify(process: &Arc<Process>, threads: &[Arc<Thread>], info: &SigInfo) {
     if let Some(thread) = chosen {
         notify_thread(thread, info);
     }
-    process.signals.signalfd.wake(usize::MAX, crate::fs::PollEvents::READABLE.key());
+    process
+        .signals
+        .signalfd
+        .wake(usize::MAX, crate::fs::PollEvents::READABLE.key());
 }
 
 fn notify_thread(thread: &Arc<Thread>, info: &SigInfo) {
@@ -172,7 +182,10 @@ fn force(thread: &Arc<Thread>, info: SigInfo) {
 }
 
 /// Tells a parent of a stop or continuation of its child.
-pub(super) fn notify_parent_of_job(process: &Arc<Process>, info: impl Fn(&Arc<Process>) -> SigInfo) {
+pub(super) fn notify_parent_of_job(
+    process: &Arc<Process>,
+    info: impl Fn(&Arc<Process>) -> SigInfo,
+) {
     use keel_abi::flags::SaFlags;
     let parent = {
         let _family = FAMILY.lock();

@@ -47,7 +47,9 @@ pub struct ProcessSignals {
 impl ProcessSignals {
     /// All defaults.
     pub fn new() -> Self {
-        Self::with(Arc::new(Actions { table: SpinLock::new([Action::default(); NSIG as usize]) }))
+        Self::with(Arc::new(Actions {
+            table: SpinLock::new([Action::default(); NSIG as usize]),
+        }))
     }
 
     fn with(actions: Arc<Actions>) -> Self {
@@ -68,14 +70,18 @@ impl ProcessSignals {
         if clear {
             reset_handlers(&mut table);
         }
-        Self::with(Arc::new(Actions { table: SpinLock::new(table) }))
+        Self::with(Arc::new(Actions {
+            table: SpinLock::new(table),
+        }))
     }
 
     /// Handlers become defaults; ignored signals stay so. The table is this process's own afterwards.
     pub fn exec_reset(&self) {
         let mut table = *self.actions.read().table.lock();
         reset_handlers(&mut table);
-        let fresh = Arc::new(Actions { table: SpinLock::new(table) });
+        let fresh = Arc::new(Actions {
+            table: SpinLock::new(table),
+        });
         let old = core::mem::replace(&mut *self.actions.write(), fresh);
         drop(old);
     }
@@ -142,8 +148,15 @@ impl Default for ProcessSignals {
 
 fn reset_handlers(table: &mut [Action; NSIG as usize]) {
     for action in table {
-        let handler = if action.handler == SIG_IGN { SIG_IGN } else { SIG_DFL };
-        *action = Action { handler, ..Action::default() };
+        let handler = if action.handler == SIG_IGN {
+            SIG_IGN
+        } else {
+            SIG_DFL
+        };
+        *action = Action {
+            handler,
+            ..Action::default()
+        };
     }
 }
 
@@ -220,7 +233,8 @@ impl ThreadSignals {
 
     /// Makes system calls take the slow way, or the fast one again if nothing else wants it.
     pub fn set_slow_syscall(&self, slow: bool) {
-        self.slow.store(slow || crate::syscall::trace::enabled(), Ordering::Relaxed);
+        self.slow
+            .store(slow || crate::syscall::trace::enabled(), Ordering::Relaxed);
     }
 
     /// Whether the thread wants the signal although it is blocked: rt_sigtimedwait waits for it.

@@ -76,7 +76,9 @@ pub(super) fn continue_process(process: &Arc<Process>) {
     };
     if was_stopped {
         wake_threads(process);
-        notify_parent_of_job(process, |process| child_info(process, CLD_CONTINUED, sig::CONT));
+        notify_parent_of_job(process, |process| {
+            child_info(process, CLD_CONTINUED, sig::CONT)
+        });
     }
 }
 
