@@ -204,7 +204,10 @@ impl<P: Platform> BufCache<P> {
             if done >= blocks {
                 break;
             }
-            let mut s = shard.lock();
+            // Memory may be short in the middle of a change of this very map.
+            let Some(mut s) = shard.try_lock() else {
+                continue;
+            };
             let n = s.map.len();
             done += s.evict(blocks - done, 2 * n);
         }

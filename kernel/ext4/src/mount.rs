@@ -38,7 +38,20 @@ impl<P: Platform> Fs<P> {
         platform: P,
         options: MountOptions,
     ) -> Result<Arc<Self>> {
-        let sb = Super::parse(&read_super(&*dev)?, dev.size())?;
+        let raw = read_super(&*dev)?;
+        let sb = match Super::parse(&raw, dev.size()) {
+            Err(Errno::EUCLEAN) if !options.no_load => {
+                // Replay may have a whole copy; if not, the second look below fails.
+                let sb = Super::parse_unsealed(&raw, dev.size())?;
+                let journal = sb.is(incompat::RECOVER) && sb.has(compat::HAS_JOURNAL);
+                if journal {
+                    sb
+                } else {
+                    return Err(Errno::EUCLEAN);
+                }
+            }
+            r => r?,
+        };
         check_features(&platform, &sb, &options)?;
         if dev.sector_size() > sb.block_size {
             platform.log(

@@ -58,6 +58,8 @@ struct Ring {
     opened: [u64; 2],
     /// A page kept for the next write.
     spare: Option<Frame>,
+    /// Made by pipe(2), not by a fifo: opening an end through /proc never waits for the other.
+    anonymous: bool,
 }
 
 /// A pipe.
@@ -477,6 +479,7 @@ pub fn create(flags: OpenFlags) -> (Arc<File>, Arc<File>) {
         ring.readers = 1;
         ring.writers = 1;
         ring.opened = [1, 1];
+        ring.anonymous = true;
     }
     let status = flags & (OpenFlags::NONBLOCK | OpenFlags::DIRECT);
     let inode = anon::pipe_inode();
@@ -520,7 +523,8 @@ pub fn open_fifo(inode: &Arc<Inode>, flags: OpenFlags) -> Result<Arc<dyn FileOps
         };
         (
             other,
-            (alone && !nonblock && !(reads && writes)).then_some(ring.opened[other]),
+            (alone && !nonblock && !(reads && writes) && !ring.anonymous)
+                .then_some(ring.opened[other]),
         )
     };
     pipe.readable.wake_all();

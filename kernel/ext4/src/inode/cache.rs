@@ -150,9 +150,12 @@ impl<P: Platform> Fs<P> {
         if le16(raw, di::MODE) == 0 || (le16(raw, di::LINKS) == 0 && !unlinked) {
             return Err(Errno::ESTALE);
         }
-        let st = InodeState::parse(&self.sb, inode.ino, raw).inspect_err(|_| {
+        let mut st = InodeState::parse(&self.sb, inode.ino, raw).inspect_err(|_| {
             self.damage(format_args!("inode {}: damaged", inode.ino));
         })?;
+        // It may have been changed and forgotten in a transaction that is not durable yet.
+        st.tid = s.tid;
+        st.data_tid = s.tid;
         if st.file_type() == FileType::Unknown {
             return Err(Errno::EUCLEAN);
         }

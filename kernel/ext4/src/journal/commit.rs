@@ -118,6 +118,9 @@ impl<P: Platform> Fs<P> {
                 let _ = self.dev.discard(f.start * bs, u64::from(f.len) * bs);
             }
             self.release_freed(f.start, f.len);
+            self.journal
+                .pending_frees
+                .fetch_sub(u64::from(f.len), Ordering::AcqRel);
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ mod recovery;
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 pub(crate) use commit::Committer;
 pub(crate) use log::Log;
@@ -81,6 +81,8 @@ pub(crate) struct Journal<P: Platform> {
     /// The last transaction that is durable.
     committed: AtomicU32,
     aborted: AtomicBool,
+    /// Blocks freed in transactions that are not durable yet.
+    pending_frees: AtomicU64,
     /// Blocks a transaction may have.
     max_bufs: usize,
     pub has_log: bool,
@@ -98,6 +100,7 @@ impl<P: Platform> Journal<P> {
             committer: P::Mutex::new(Committer::new(log)),
             committed: AtomicU32::new(first_tid.wrapping_sub(1)),
             aborted: AtomicBool::new(false),
+            pending_frees: AtomicU64::new(0),
             max_bufs,
             has_log,
         }
@@ -167,9 +170,9 @@ impl<P: Platform> Fs<P> {
         self.journal.running.lock().tid
     }
 
-    /// Whether blocks wait for a commit to become free.
+    /// Whether blocks wait for a commit to become free, be it still open or under way.
     pub(crate) fn has_pending_frees(&self) -> bool {
-        !self.journal.running.lock().freed.is_empty()
+        self.journal.pending_frees.load(Ordering::Acquire) > 0
     }
 }
 
@@ -201,6 +204,10 @@ impl<'a, P: Platform> Handle<'a, P> {
 
     /// Notes freed blocks; `metadata` blocks were journalled and must not come back at replay.
     pub fn note_freed(&self, start: u64, len: u32, metadata: bool) {
+        self.fs
+            .journal
+            .pending_frees
+            .fetch_add(u64::from(len), Ordering::AcqRel);
         let mut r = self.fs.journal.running.lock();
         match r.freed.last_mut() {
             Some(l) if l.start + u64::from(l.len) == start && l.len.checked_add(len).is_some() => {

@@ -81,6 +81,16 @@ impl<P: Platform> Fs<P> {
         if full { Err(Errno::EMLINK) } else { Ok(()) }
     }
 
+    /// A directory whose project is inherited takes only files of that project.
+    fn check_project(dir: &InodeState, st: &InodeState) -> Result<()> {
+        let strict = dir.flags & inode_flags::PROJINHERIT != 0;
+        if strict && dir.project != st.project {
+            Err(Errno::EXDEV)
+        } else {
+            Ok(())
+        }
+    }
+
     /// One subdirectory more. A count past the limit is given up and stays 1.
     fn inc_dir_link(st: &mut InodeState) {
         if st.nlink != 1 {
@@ -318,6 +328,7 @@ impl<P: Platform> Fs<P> {
             let (dst, st) = l.pair(dir, inode)?;
             Self::check_dir(dst)?;
             self.can_add_link(st)?;
+            Self::check_project(dst, st)?;
             if st.nlink == 0 && st.orphan == crate::orphan::OrphanState::None {
                 return Err(Errno::ENOENT);
             }

@@ -80,6 +80,10 @@ impl<P: Platform> Fs<P> {
             });
         }
         let moving_dir = l.get(r.inode)?.is_dir();
+        if r.old_dir.ino() != r.new_dir.ino() {
+            let (dst, st) = l.pair(r.new_dir, r.inode)?;
+            Self::check_project(dst, st)?;
+        }
         let Some(t) = r.target else {
             if mode == RenameMode::Exchange {
                 return Err(Errno::ENOENT);

@@ -91,7 +91,11 @@ impl Hooks for Fifo {
 fn arm(timers: &[(u64, Arc<Task>)]) {
     let first = timers.iter().map(|(at, _)| *at).min().unwrap_or(u64::MAX);
     let waiting = WAITING[cpu::id()].load(Ordering::Relaxed);
-    let tick = if waiting { time::now() + TICK } else { u64::MAX };
+    let tick = if waiting {
+        time::now() + TICK
+    } else {
+        u64::MAX
+    };
     time::set_deadline(first.min(tick));
 }
 

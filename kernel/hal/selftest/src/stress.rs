@@ -198,6 +198,28 @@ fn waiting(t: &mut Runner) {
     queue.wake(1, 5);
     t.check("wait: callbacks", counter.0.load(Ordering::Relaxed) == 10);
 
+    // As many completions as waits, from and on all CPUs: none may be lost.
+    let many = Arc::new(Completion::new());
+    let shared = many.clone();
+    in_parallel(8, move |me| {
+        for i in 0..2000 {
+            if me % 2 == 0 {
+                shared.complete();
+            } else if i % 3 == 0 {
+                let soon = Some(time::now() + 20_000);
+                if shared.wait_until(SleepMode::Uninterruptible, soon).is_err() {
+                    shared.wait();
+                }
+            } else {
+                shared.wait();
+            }
+            if i % 16 == 0 {
+                task::yield_now();
+            }
+        }
+    });
+    t.check("wait: no completion lost", !many.is_done());
+
     let victim = Arc::new(Mutex::new(None));
     let slot = victim.clone();
     let ended = Arc::new(Completion::new());

@@ -10,8 +10,8 @@ use super::kernel;
 use super::table::Table;
 use crate::addr::PhysAddr;
 use crate::cpu::{self, AtomicCpuMask, CpuMask};
-use crate::irq;
 use crate::frame::{Frame, HUGE_ORDER};
+use crate::irq;
 use crate::sync::{pop_off, push_off, rcu};
 
 /// The page table of an address space: a user half of its own and the shared kernel half.

@@ -187,6 +187,7 @@ impl WaitQueue {
             task::prepare_sleep(mode);
             waiter.sleeping.set(true);
             if let Some(value) = cond() {
+                waiter.finish();
                 return Ok(value);
             }
             let failure = if is_interrupted(&current, mode) {
@@ -197,14 +198,19 @@ impl WaitQueue {
                 None
             };
             if let Some(error) = failure {
-                // A wake-up that was meant for one waiter must not be lost with this one.
-                if !waiter.leave() && exclusive {
-                    self.wake_one();
-                }
+                waiter.finish();
                 return Err(error);
             }
             sleep(deadline);
             waiter.sleeping.set(false);
+            // Most wake-ups find the condition true: no need to queue again first.
+            let chosen = !waiter.node.queued.load(Ordering::Acquire);
+            if let Some(value) = cond() {
+                if !chosen {
+                    waiter.finish();
+                }
+                return Ok(value);
+            }
         }
     }
 
@@ -341,6 +347,14 @@ impl Waiter<'_> {
     fn enqueue(&self) {
         if !self.node.queued.load(Ordering::Acquire) {
             self.queue.enqueue(&self.node);
+        }
+    }
+
+    /// Ends the wait of a task that is not woken now. If a waker chose this node all the same, for
+    /// something that this task does not wait for any more, the wake-up goes to the next one.
+    fn finish(&self) {
+        if !self.leave() && self.node.exclusive {
+            self.queue.wake_one();
         }
     }
 
