@@ -134,6 +134,30 @@ pub fn find_program(program: impl AsRef<OsStr>) -> Option<OsString> {
         .map(Into::into)
 }
 
+/// Writes to stdout. When nobody reads it any more (`… | head`), the work is over: the process ends.
+pub fn write_out(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    if stdout
+        .write_fmt(text)
+        .and_then(|()| stdout.flush())
+        .is_err()
+    {
+        std::process::exit(1);
+    }
+}
+
+/// `print!` that ends the process quietly when stdout is closed.
+macro_rules! out {
+    ($($arg:tt)*) => { $crate::cmd::write_out(format_args!($($arg)*)) };
+}
+
+/// `println!` that ends the process quietly when stdout is closed.
+macro_rules! outln {
+    () => { $crate::cmd::write_out(format_args!("\n")) };
+    ($($arg:tt)*) => { $crate::cmd::write_out(format_args!("{}\n", format_args!($($arg)*))) };
+}
+
 /// Says what is being done now, on stderr.
 pub fn say(message: impl std::fmt::Display) {
     eprintln!("xtask: {message}");

@@ -4,8 +4,9 @@
 //! guest and the commands in it), [`qemu`] (the machine), [`linux`] (the oracle's kernel), [`cache`], [`host`] (installing
 //! what is missing), [`cmd`] (running programs). A failure is one line that says what to do.
 
-mod cache;
+#[macro_use]
 mod cmd;
+mod cache;
 mod console;
 mod cpio;
 mod debian;
@@ -65,12 +66,12 @@ fn dispatch(args: &[String]) -> Result<i32> {
         "image" => image::command(rest)?,
         "build" => {
             let debug = rest.iter().any(|arg| arg == "--debug");
-            println!(
+            outln!(
                 "{}",
                 kernel_build::build(&cache::Cache::open()?, debug)?.display()
             );
         }
-        "help" | "--help" | "-h" => println!("{USAGE}{}", options::USAGE),
+        "help" | "--help" | "-h" => outln!("{USAGE}{}", options::USAGE),
         other => bail!("unknown command {other}\n{USAGE}{}", options::USAGE),
     }
     Ok(0)

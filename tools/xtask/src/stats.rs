@@ -23,9 +23,12 @@ struct Lines {
 /// Prints the statistics; fails if a crate other than hal uses `unsafe`.
 pub fn command() -> Result<()> {
     let root = host::repo_root()?;
-    println!(
+    outln!(
         "{:<20} {:>8} {:>8} {:>7}",
-        "crate", "lines", "unsafe", "share"
+        "crate",
+        "lines",
+        "unsafe",
+        "share"
     );
     let mut total = Lines::default();
     let mut strays = Vec::new();
@@ -41,7 +44,7 @@ pub fn command() -> Result<()> {
         }
     }
     print_row("total", total);
-    println!();
+    outln!();
     print_syscalls();
     if !strays.is_empty() {
         bail!("unsafe code outside {UNSAFE_CRATE}: {}", strays.join(", "));
@@ -55,9 +58,10 @@ fn print_row(name: &str, lines: Lines) {
     } else {
         100.0 * lines.unsafe_code as f64 / lines.code as f64
     };
-    println!(
+    outln!(
         "{name:<20} {:>8} {:>8} {share:>6.2}%",
-        lines.code, lines.unsafe_code
+        lines.code,
+        lines.unsafe_code
     );
 }
 
@@ -73,19 +77,27 @@ fn print_syscalls() {
         families.entry(row.family).or_default()[column] += 1;
         total[column] += 1;
     }
-    println!(
+    outln!(
         "{:<20} {:>8} {:>8} {:>8}",
-        "system calls", "full", "partial", "absent"
+        "system calls",
+        "full",
+        "partial",
+        "absent"
     );
     for (family, counts) in families {
-        println!(
+        outln!(
             "{family:<20} {:>8} {:>8} {:>8}",
-            counts[0], counts[1], counts[2]
+            counts[0],
+            counts[1],
+            counts[2]
         );
     }
-    println!(
+    outln!(
         "{:<20} {:>8} {:>8} {:>8}",
-        "total", total[0], total[1], total[2]
+        "total",
+        total[0],
+        total[1],
+        total[2]
     );
 }
 

@@ -154,7 +154,7 @@ pub fn command(args: &[String]) -> Result<()> {
     }
     for name in wanted {
         let image = get(&cache, &name, gpt)?;
-        println!("{}\t{}", image.name, image.disk.display());
+        outln!("{}\t{}", image.name, image.disk.display());
     }
     say(format_args!("cache: {}", cache.dir().display()));
     Ok(())

@@ -59,7 +59,7 @@ pub fn run(root: &Path, runner: &Runner<'_>) -> Result<Tally> {
             Verdict::Skipped(_) => good.push(id.clone()),
         }
     }
-    println!(
+    outln!(
         "ok    {} compat cases hold on this machine's Linux",
         tally.passed
     );
@@ -143,7 +143,7 @@ fn in_guest(program: &Path, runner: &Runner<'_>, ids: &[String]) -> Result<Tally
     }
     for id in open {
         tally.failed += 1;
-        println!("FAIL  {id}: not reached");
+        outln!("FAIL  {id}: not reached");
     }
     Ok(tally)
 }
@@ -194,7 +194,7 @@ fn report(result: &JobResult, ids: &[String], tally: &mut Tally) -> usize {
             Verdict::Failed(why) => tally.check(&format!("{id} (in the guest)"), Err(why.clone())),
         }
     }
-    println!(
+    outln!(
         "ok    {} of {} compat cases reported by the guest",
         verdicts.len(),
         ids.len()

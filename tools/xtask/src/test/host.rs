@@ -81,14 +81,15 @@ pub fn unit_tests(root: &Path) -> Result<Tally> {
     let mut tally = Tally::default();
     let any = tally.add_cargo_test(&text);
     if tally.failed > 0 || !any || !out.status.success() {
-        print!("{text}");
+        out!("{text}");
     }
     if !out.status.success() && tally.failed == 0 {
         tally.check("cargo test", Err(format!("ended with {}", out.status)));
     }
-    println!(
+    outln!(
         "ok    {} tests of the pure crates, {} failed",
-        tally.passed, tally.failed
+        tally.passed,
+        tally.failed
     );
     Ok(tally)
 }

@@ -105,7 +105,7 @@ pub fn command(args: &[String]) -> Result<i32> {
     if plan.list {
         scenarios
             .iter()
-            .for_each(|scenario| println!("{}", scenario.name));
+            .for_each(|scenario| outln!("{}", scenario.name));
         return Ok(0);
     }
     let start = Instant::now();
@@ -122,7 +122,7 @@ pub fn command(args: &[String]) -> Result<i32> {
         "{:.0} s in all",
         start.elapsed().as_secs_f64()
     ));
-    println!("{tally}");
+    outln!("{tally}");
     Ok(i32::from(tally.failed > 0))
 }
 

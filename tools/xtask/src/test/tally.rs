@@ -26,11 +26,11 @@ impl Tally {
         match outcome {
             Ok(seconds) => {
                 self.passed += 1;
-                println!("ok    {name} ({seconds:.1} s)");
+                outln!("ok    {name} ({seconds:.1} s)");
             }
             Err(why) => {
                 self.failed += 1;
-                println!("FAIL  {name}: {}", why.replace('\n', "\n      "));
+                outln!("FAIL  {name}: {}", why.replace('\n', "\n      "));
             }
         }
     }
@@ -38,7 +38,7 @@ impl Tally {
     /// Counts and prints a check that is not made.
     pub fn skip(&mut self, name: &str, why: &str) {
         self.skipped += 1;
-        println!("skip  {name}: {why}");
+        outln!("skip  {name}: {why}");
     }
 
     /// Takes in the summary lines of cargo test; returns whether there were any.

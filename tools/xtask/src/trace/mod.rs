@@ -53,7 +53,7 @@ pub fn command(args: &[String]) -> Result<i32> {
     say("the same command on Linux");
     let reference = trace(&linux, &parsed.command, false)?;
     let lines = diff::compare(&reference.calls, &traced.calls);
-    print!("{}", shorten(&lines));
+    out!("{}", shorten(&lines));
     let same_output = reference.result.stdout == traced.result.stdout
         && status(&reference.result) == status(&traced.result);
     say(format_args!(
