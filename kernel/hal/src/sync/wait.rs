@@ -183,7 +183,7 @@ impl WaitQueue {
             sleeping: Cell::new(false),
         };
         loop {
-            waiter.enqueue();
+            self.enqueue(&waiter.node);
             task::prepare_sleep(mode);
             waiter.sleeping.set(true);
             if let Some(value) = cond() {
@@ -279,11 +279,16 @@ impl WaitQueue {
         self.len.load(Ordering::Relaxed) != 0
     }
 
+    /// Puts `node` in, unless it is there. The look is under the lock: a waker that has woken the task
+    /// may be about to take the node out.
     fn enqueue(&self, node: &Node) {
         let list = self.list.lock();
+        if node.queued.load(Ordering::Relaxed) {
+            return;
+        }
         // SeqCst: ordered before the sleeper's look at its condition.
         self.len.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the callers pass unlinked nodes, and take them out before their memory goes:
+        // SAFETY: the node is not linked, and the callers take it out before its memory goes:
         // `Waiter` and `WaitToken` do so in drop.
         unsafe { list.insert(node) };
     }
@@ -344,12 +349,6 @@ struct Waiter<'a> {
 }
 
 impl Waiter<'_> {
-    fn enqueue(&self) {
-        if !self.node.queued.load(Ordering::Acquire) {
-            self.queue.enqueue(&self.node);
-        }
-    }
-
     /// Ends the wait of a task that is not woken now. If a waker chose this node all the same, for
     /// something that this task does not wait for any more, the wake-up goes to the next one.
     fn finish(&self) {
