@@ -319,7 +319,7 @@ impl<P: Platform> Fs<P> {
         let mut st = inode.write();
         self.drop_pending(&mut st, 0, 1 << 32);
         let no_blocks = st.is_inline()
-            || st.is_fast_symlink(&self.sb)
+            || st.is_fast_symlink()
             || !(st.is_regular() || st.is_dir() || st.is_symlink());
         if !no_blocks && st.sectors > 0 {
             self.free_from(inode, &mut st, 0)?;

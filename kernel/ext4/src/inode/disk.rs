@@ -177,17 +177,11 @@ impl InodeState {
     }
 
     /// A symlink whose target is in the block array.
-    pub fn is_fast_symlink(&self, sb: &Super) -> bool {
-        let acl = if self.file_acl != 0 {
-            u64::from(sb.block_size / 512)
-        } else {
-            0
-        };
+    pub fn is_fast_symlink(&self) -> bool {
         self.is_symlink()
             && !self.is_inline()
             && !self.has_extents()
             && self.size < di::BLOCK_LEN as u64
-            && self.sectors == acl
     }
 
     /// The block array (60 bytes): extent root, block pointers, or a short symlink.

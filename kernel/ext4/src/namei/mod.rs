@@ -429,7 +429,7 @@ impl<P: Platform> Fs<P> {
         if st.is_inline() {
             return self.inline_bytes(&st);
         }
-        if st.is_fast_symlink(&self.sb) {
+        if st.is_fast_symlink() {
             return Ok(st.iblock().get(..len).ok_or(Errno::EUCLEAN)?.to_vec());
         }
         if len > self.sb.block_size as usize {
