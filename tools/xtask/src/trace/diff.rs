@@ -60,19 +60,32 @@ fn by_thread(calls: &[Call]) -> Vec<Vec<Call>> {
     let mut threads = vec![Vec::new(); order.len()];
     for call in calls {
         let mut call = call.clone();
-        for word in call.args.iter_mut().chain([&mut call.result]) {
-            if let Some(number) = word
-                .parse()
-                .ok()
-                .filter(|tid: &i32| *tid > 2)
-                .and_then(|tid| number.get(&tid))
-            {
+        let (argument, result) = pid_places(&call.name);
+        let argument = argument.and_then(|index| call.args.get_mut(index));
+        for word in argument
+            .into_iter()
+            .chain(result.then_some(&mut call.result))
+        {
+            if let Some(number) = word.parse::<i32>().ok().and_then(|tid| number.get(&tid)) {
                 *word = format!("<process {number}>");
             }
         }
         threads[number[&call.tid] - 1].push(call);
     }
     threads
+}
+
+/// Where a call speaks of processes: which argument, and whether in its result.
+fn pid_places(name: &str) -> (Option<usize>, bool) {
+    match name {
+        "clone" | "clone3" | "fork" | "vfork" | "getpid" | "gettid" | "getppid" | "getpgrp"
+        | "setsid" | "set_tid_address" => (None, true),
+        "wait4" | "getpgid" | "getsid" => (Some(0), true),
+        "waitid" => (Some(1), false),
+        "kill" | "tkill" | "tgkill" | "setpgid" | "prlimit64" | "pidfd_open" => (Some(0), false),
+        _ if name.starts_with("sched_") => (Some(0), false),
+        _ => (None, false),
+    }
 }
 
 /// Longest common subsequence of two threads' calls.
@@ -125,8 +138,10 @@ fn align(linux: &[Call], keel: &[Call], lines: &mut Vec<Line>) {
 
 /// Whether two calls are the same but for what may differ.
 fn alike(left: &Call, right: &Call) -> bool {
+    // Calls that do not return have no result to compare.
+    let returns = !matches!(left.name.as_str(), "exit" | "exit_group" | "rt_sigreturn");
     left.name == right.name
-        && same_word(result(&left.result), result(&right.result))
+        && (!returns || same_word(result(&left.result), result(&right.result)))
         && left
             .args
             .iter()
@@ -143,7 +158,17 @@ fn result(text: &str) -> &str {
 }
 
 fn same_word(left: &str, right: &str) -> bool {
-    left == right || opaque(left) || opaque(right)
+    let same_number = number(left).is_some_and(|value| number(right) == Some(value));
+    left == right || same_number || opaque(left) || opaque(right)
+}
+
+/// The value of a decimal, hexadecimal or octal number.
+fn number(word: &str) -> Option<i128> {
+    match word.strip_prefix("0x") {
+        Some(digits) => i128::from_str_radix(digits, 16).ok(),
+        None if word.len() > 1 && word.starts_with('0') => i128::from_str_radix(word, 8).ok(),
+        None => word.parse().ok(),
+    }
 }
 
 /// Whether a word is an address or something decoded from memory: nothing to compare.
@@ -165,12 +190,12 @@ mod tests {
         let linux = parse::strace(
             "900 execve(\"/bin/a\", [\"a\"], 0x7ffe1 /* 2 vars */) = 0\n900 brk(NULL) = 0x55555\n\
              900 openat(AT_FDCWD, \"/x\", O_RDONLY) = -1 ENOENT (No such file or directory)\n\
-             900 fork() = 901\n901 write(1, \"a\"..., 9) = 9\n900 wait4(901, NULL, 0, NULL) = 901\n",
+             900 fork() = 901\n901 write(1, \"a\"..., 9) = 9\n900 wait4(901, NULL, 0, NULL) = 901\n900 exit_group(0) = ?\n",
         );
         let keel = parse::keel(
             "[12] execve(\"/bin/a\", 0x12345, 0x12345) = 0\n[12] brk(NULL) = 0x66666\n\
              [12] openat(AT_FDCWD, \"/x\", O_RDONLY) = -1 ENOENT (No such file or directory)\n\
-             [12] fork() = 13\n[13] write(1, 0x77777, 9) = 9\n[12] wait4(13, NULL, 0, NULL) = 13\n",
+             [12] fork() = 13\n[13] write(1, 0x77777, 9) = 9\n[12] wait4(13, NULL, 0, NULL) = 13\n[12] exit_group(0) = 0\n",
         );
         let lines = compare(&linux, &keel);
         assert!(!differs(&lines), "{lines:#?}");
@@ -181,6 +206,14 @@ mod tests {
                 .count(),
             2
         );
+    }
+
+    #[test]
+    fn numbers_compare_by_value_and_descriptors_are_no_pids() {
+        let linux = parse::strace("5 getpid() = 5\n5 rseq(0x20) = 0\n5 close(3) = 0\n");
+        let keel = parse::keel("[3] getpid() = 3\n[3] rseq(32) = 0\n[3] close(3) = 0\n");
+        assert!(!differs(&compare(&linux, &keel)));
+        assert!(!same_word("3", "4") && same_word("010", "8"));
     }
 
     #[test]
