@@ -165,18 +165,24 @@ pub fn family(calls: &[Call], root: i32) -> Vec<Call> {
     let first = calls
         .iter()
         .position(|call| call.tid == root && call.name == "execve" && call.result == "0");
+    // A child may run before its parent's call has returned, so the family is found before its calls are kept.
     let mut members = vec![root];
-    let mut kept = Vec::new();
-    for (at, call) in calls.iter().enumerate() {
-        if !members.contains(&call.tid)
-            || (call.tid == root && first.is_some_and(|first| at < first))
-        {
-            continue;
+    let mut settled = 0;
+    while let Some(parent) = members.get(settled).copied() {
+        settled += 1;
+        let own = calls.iter().enumerate().filter(|(at, call)| {
+            call.tid == parent && (parent != root || first.is_none_or(|first| *at >= first))
+        });
+        for child in own.filter_map(|(_, call)| call.child()) {
+            if !members.contains(&child) {
+                members.push(child);
+            }
         }
-        members.extend(call.child());
-        kept.push(call.clone());
     }
-    kept
+    let kept = calls.iter().enumerate().filter(|(at, call)| {
+        members.contains(&call.tid) && (call.tid != root || first.is_none_or(|first| *at >= first))
+    });
+    kept.map(|(_, call)| call.clone()).collect()
 }
 
 #[cfg(test)]
@@ -202,7 +208,7 @@ mod tests {
     #[test]
     fn keels_execve_keeps_its_arguments_and_families_are_followed() {
         let text = "noise\n[7] getpid() = 7\n[7] execve(\"/bin/a\", 0x1, 0x2)\n[7] execve(0x9, 0x1, 0x2) = 0\n\
-                    [7] vfork() = 8\n[9] getpid() = 9\n[8] execve(\"/bin/b\", 0x1, 0x2)\n[8] execve(0x9, 0x1, 0x2) = 0\n\
+                    [8] close(3) = 0\n[7] vfork() = 8\n[9] getpid() = 9\n[8] execve(\"/bin/b\", 0x1, 0x2)\n[8] execve(0x9, 0x1, 0x2) = 0\n\
                     [7] exit_group(0)\n";
         let calls = family(&keel(text), 7);
         let lines: Vec<String> = calls.iter().map(Call::text).collect();
@@ -210,6 +216,7 @@ mod tests {
             lines,
             [
                 "execve(\"/bin/a\", 0x1, 0x2) = 0",
+                "close(3) = 0",
                 "vfork() = 8",
                 "execve(\"/bin/b\", 0x1, 0x2) = 0",
                 "exit_group(0) = ?"
