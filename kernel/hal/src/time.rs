@@ -92,6 +92,11 @@ pub fn tsc_hz() -> u64 {
     TSC_HZ.load(Ordering::Relaxed)
 }
 
+/// Ticks of the local APICs' timers per second; 0 where the TSC's deadline is used instead.
+pub fn apic_timer_hz() -> u64 {
+    APIC_HZ.load(Ordering::Relaxed)
+}
+
 /// Nanoseconds in ticks of a clock of `hz`, rounded up.
 fn ns_to_ticks(ns: u64, hz: u64) -> u64 {
     (u128::from(ns) * u128::from(hz)).div_ceil(u128::from(NS_PER_SEC)) as u64
@@ -337,6 +342,8 @@ pub(crate) fn finish_calibration(calibration: Calibration, entered: u64) {
             Ordering::Relaxed,
         );
     }
+    let timer = TSC_DEADLINE.load(Ordering::Relaxed) || apic_timer_hz() != 0;
+    assert!(timer, "the local APIC's timer does not count");
     set_frequency(tsc_hz.expect("measured or known"), entered);
     init_current();
 }

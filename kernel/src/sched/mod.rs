@@ -19,6 +19,7 @@ pub use entity::{Entity, Policy};
 use queue::RunQueue;
 
 use crate::prelude::*;
+use crate::time::vdso::TICK_NS;
 
 /// How long a fair task runs before others get their turn (Linux's base slice on two CPUs).
 const SLICE_NS: u64 = 3_000_000;
@@ -29,6 +30,8 @@ struct CpuSched {
     queue: IrqLock<RunQueue>,
     /// When the running task's slice ends; `u64::MAX` while nobody waits.
     slice_end: AtomicU64,
+    /// When the next tick is due; `u64::MAX` on an idle CPU.
+    tick_at: AtomicU64,
     /// Context switches (`ctxt` in /proc/stat).
     switches: AtomicU64,
 }
@@ -40,6 +43,7 @@ fn cpus() -> &'static PerCpu<CpuSched> {
         PerCpu::new(|_| CpuSched {
             queue: IrqLock::new(RunQueue::default()),
             slice_end: AtomicU64::new(u64::MAX),
+            tick_at: AtomicU64::new(u64::MAX),
             switches: AtomicU64::new(0),
         })
     })
@@ -60,9 +64,17 @@ pub fn entity(task: &Task) -> &Entity {
         .unwrap_or_else(|| panic!("task without scheduling data"))
 }
 
-/// When this CPU's running task must give way; `u64::MAX` for never.
-pub fn slice_deadline() -> u64 {
-    cpus().get().slice_end.load(Ordering::Relaxed)
+/// When this CPU's scheduler wants a timer interrupt next; `u64::MAX` for never.
+pub fn next_event() -> u64 {
+    let cpu = cpus().get();
+    let slice_end = cpu.slice_end.load(Ordering::Relaxed);
+    slice_end.min(cpu.tick_at.load(Ordering::Relaxed))
+}
+
+/// The tick after `now`: all are multiples of the period, so that switching back and forth within one period asks for
+/// the same time again and again, and leaves the timer alone.
+fn tick_after(now: u64) -> u64 {
+    (now / TICK_NS + 1) * TICK_NS
 }
 
 /// Makes `task` runnable on the best CPU. Interrupts are off; called by `Task::wake`.
@@ -149,6 +161,12 @@ pub fn pick_next(prev: &Arc<Task>, prev_runnable: bool) -> Arc<Task> {
         Some(stolen)
     });
     let next = next.unwrap_or(idle);
+    let tick_at = if next.is_idle() {
+        u64::MAX
+    } else {
+        tick_after(now)
+    };
+    cpu.tick_at.store(tick_at, Ordering::Relaxed);
     crate::time::timer::program();
     if !Arc::ptr_eq(&next, prev) {
         cpu.switches.fetch_add(1, Ordering::Relaxed);
@@ -190,7 +208,11 @@ fn steal(me: usize) -> Option<Arc<Task>> {
 /// This CPU's timer fired: ends the slice if it is over.
 pub fn timer_interrupt() {
     let cpu = cpus().get();
-    if cpu.slice_end.load(Ordering::Relaxed) <= keel_hal::time::now() {
+    let now = keel_hal::time::now();
+    if cpu.tick_at.load(Ordering::Relaxed) <= now {
+        cpu.tick_at.store(tick_after(now), Ordering::Relaxed);
+    }
+    if cpu.slice_end.load(Ordering::Relaxed) <= now {
         cpu.slice_end.store(u64::MAX, Ordering::Relaxed);
         cpu::set_need_resched(cpu::id());
     }

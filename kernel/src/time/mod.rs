@@ -17,6 +17,18 @@ pub const NSEC_PER_SEC: u64 = 1_000_000_000;
 
 /// Reads the real-time clock and sets up the vDSO's data.
 pub fn init() {
+    let mhz = |hz: u64| (hz / 1_000_000, hz / 1000 % 1000);
+    let (tsc, apic) = (
+        mhz(keel_hal::time::tsc_hz()),
+        mhz(keel_hal::time::apic_timer_hz()),
+    );
+    log::info!(
+        "tsc: {}.{:03} MHz, APIC timer: {}.{:03} MHz",
+        tsc.0,
+        tsc.1,
+        apic.0,
+        apic.1
+    );
     clock::init();
     vdso::init();
 }

@@ -101,7 +101,8 @@ impl Drop for Timer {
     }
 }
 
-/// Programs this CPU's timer for its next event: a timer or the end of the running task's slice.
+/// Programs this CPU's timer for its next event: a timer or what the scheduler waits for. A shot that is due earlier
+/// is left alone: it comes here again, and much of what is armed is taken back before it fires.
 pub fn program() {
     let _irq = keel_hal::irq::disable();
     let next = queues()
@@ -109,7 +110,10 @@ pub fn program() {
         .lock()
         .first_key_value()
         .map_or(u64::MAX, |(key, _)| key.0);
-    keel_hal::time::set_deadline(next.min(crate::sched::slice_deadline()));
+    let next = next.min(crate::sched::next_event());
+    if next < keel_hal::time::deadline() {
+        keel_hal::time::set_deadline(next);
+    }
 }
 
 /// Fires what is due on this CPU. Called from the timer interrupt.

@@ -80,8 +80,9 @@ extern "C" fn start(magic: u32, info: u32) -> ! {
 
     fpu::init();
     acpi::init(loader::rsdp());
-    let calibration = time::start_calibration();
+    // First: the calibration measures the local APIC's timer.
     apic::init();
+    let calibration = time::start_calibration();
     irq::init();
     task::init_boot();
     smp::start_others();
