@@ -3,6 +3,7 @@
 use keel_hal::hooks::{EnqueueFlags, Hooks};
 use keel_hal::task::Task;
 
+use crate::device::sysrq;
 use crate::mm::{Access, FaultOutcome};
 use crate::prelude::*;
 use crate::{printk, process, sched, time};
@@ -39,6 +40,10 @@ impl Hooks for Kernel {
 
     fn schedule_timeout(&self, deadline_ns: u64) {
         time::timer::schedule_timeout(deadline_ns);
+    }
+
+    fn sysrq(&self, key: u8) {
+        sysrq::ask(key);
     }
 
     fn fatal(&self, message: &str) {

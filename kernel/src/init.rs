@@ -123,6 +123,7 @@ fn housekeeping() {
     if let Some(worker) = sched::spawn_kthread("timers", crate::time::posix_timer::run_worker) {
         sched::entity(&worker).set_policy(sched::Policy::Fifo, 50);
     }
+    crate::device::sysrq::init();
     sched::spawn_kthread("rcu", || keel_hal::sync::rcu::run_worker());
     sched::spawn_kthread("load", || {
         loop {

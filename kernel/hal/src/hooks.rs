@@ -44,6 +44,9 @@ pub trait Hooks: Sync {
     /// Arms a wake-up of the current task at `deadline_ns`, calls [`crate::task::schedule`], disarms it.
     fn schedule_timeout(&self, deadline_ns: u64);
 
+    /// A break on a serial line and then byte `key`: the magic SysRq of a console. Interrupt context.
+    fn sysrq(&self, _key: u8) {}
+
     /// The text of a panic, which is on the first serial port already, for the kernel's log (pstore,
     /// other consoles), before the machine stops. The other CPUs are stopped, with whatever locks they held.
     fn fatal(&self, message: &str);

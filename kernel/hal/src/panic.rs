@@ -9,6 +9,7 @@
 use core::{
     arch::asm,
     fmt::{self, Write},
+    ops::Range,
     panic::PanicInfo,
     sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
 };
@@ -206,14 +207,32 @@ pub(crate) fn print_backtrace() {
     }
 }
 
-/// Return addresses on the stack.
-struct Frames {
+/// Return addresses on a stack.
+pub(crate) struct Frames {
     rbp: usize,
+    /// The stack of a task; without one it is the running task's, or one in the image.
+    stack: Option<Range<usize>>,
 }
 
 impl Frames {
     fn from(rbp: usize) -> Self {
-        Frames { rbp }
+        Frames { rbp, stack: None }
+    }
+
+    /// Those from frame `rbp` on.
+    ///
+    /// # Safety
+    /// `stack` is a mapped kernel stack, and nothing runs on it.
+    pub(crate) unsafe fn on(rbp: usize, stack: Range<usize>) -> Self {
+        let stack = Some(stack);
+        Frames { rbp, stack }
+    }
+
+    fn holds(&self, addr: usize) -> bool {
+        match &self.stack {
+            Some(stack) => stack.contains(&addr),
+            None => on_stack(addr),
+        }
     }
 }
 
@@ -222,7 +241,7 @@ impl Iterator for Frames {
 
     fn next(&mut self) -> Option<usize> {
         let rbp = self.rbp;
-        if !rbp.is_multiple_of(8) || !on_stack(rbp) || !on_stack(rbp + 15) {
+        if !rbp.is_multiple_of(8) || !self.holds(rbp) || !self.holds(rbp + 15) {
             return None;
         }
         // SAFETY: both words lie on a kernel stack, which is mapped.

@@ -13,7 +13,7 @@ use core::{
 use spin::Once;
 use x86_64::instructions::port::Port as IoPort;
 
-use crate::irq;
+use crate::{hooks::hooks, irq};
 
 const DATA: u16 = 0;
 const INTERRUPT_ENABLE: u16 = 1;
@@ -32,6 +32,8 @@ const DIVISOR_ACCESS: u8 = 0x80;
 const MODEM_ON: u8 = 0x0b;
 const LOOPBACK: u8 = 0x10;
 const RECEIVED: u8 = 1;
+/// The byte is a NUL that stands for a break on the line.
+const BREAK: u8 = 0x10;
 const TRANSMITTER_EMPTY: u8 = 0x20;
 const FIFO_SIZE: usize = 16;
 const CLOCK: u32 = 115_200;
@@ -47,6 +49,8 @@ pub struct Port {
     present: AtomicBool,
     locked: AtomicBool,
     rx: Once<RxHandler>,
+    /// The last thing received was a break: the next byte is a SysRq key.
+    broken: AtomicBool,
 }
 
 static PORTS: [Port; 4] = [
@@ -134,6 +138,7 @@ impl Port {
             present,
             locked,
             rx: Once::new(),
+            broken: AtomicBool::new(false),
         }
     }
 
@@ -232,12 +237,27 @@ impl Port {
         loop {
             let mut buffer = [0; 64];
             let mut n = 0;
+            let mut sysrq = None;
             {
                 let registers = self.registers();
-                while n < buffer.len() && registers.read(LINE_STATUS) & RECEIVED != 0 {
-                    buffer[n] = registers.read(DATA);
-                    n += 1;
+                while n < buffer.len() {
+                    let status = registers.read(LINE_STATUS);
+                    if status & RECEIVED == 0 {
+                        break;
+                    }
+                    let byte = registers.read(DATA);
+                    if status & BREAK != 0 {
+                        self.broken.store(true, Ordering::Relaxed);
+                    } else if self.broken.swap(false, Ordering::Relaxed) {
+                        sysrq = Some(byte);
+                    } else {
+                        buffer[n] = byte;
+                        n += 1;
+                    }
                 }
+            }
+            if let (Some(key), Some(hooks)) = (sysrq, hooks()) {
+                hooks.sysrq(key);
             }
             match self.rx.get() {
                 Some(handler) if n > 0 => handler(&buffer[..n]),

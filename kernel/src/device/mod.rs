@@ -5,6 +5,7 @@
 //! in [`crate::block`].
 
 pub mod mem;
+pub mod sysrq;
 pub mod tty;
 pub mod virtio_blk;
 pub mod virtio_rng;

@@ -250,9 +250,22 @@ pub fn runnable() -> usize {
     cpus().iter().map(|cpu| cpu.queue.lock().load()).sum()
 }
 
+/// The kernel's own threads.
+static KTHREADS: SpinLock<Vec<Weak<Task>>> = SpinLock::new(Vec::new());
+
 /// Starts a kernel thread.
 pub fn spawn_kthread(name: &str, body: impl FnOnce() + Send + 'static) -> Option<Arc<Task>> {
     let task = Task::new(name, Arc::new(()), Box::new(body))?;
+    {
+        let mut all = KTHREADS.lock();
+        all.retain(|old| old.strong_count() > 0);
+        all.push(Arc::downgrade(&task));
+    }
     task.wake();
     Some(task)
+}
+
+/// The kernel threads that live.
+pub fn kthreads() -> Vec<Arc<Task>> {
+    KTHREADS.lock().iter().filter_map(Weak::upgrade).collect()
 }

@@ -16,6 +16,7 @@ use crate::{
     fpu,
     irq::{self, IrqGuard},
     paging::{self, PageTable},
+    panic::Frames,
 };
 
 /// The task runs elsewhere, or a value is one that user mode must not have.
@@ -65,6 +66,35 @@ impl Task {
                 });
             }
         }
+    }
+
+    /// The return addresses on the kernel stack of a task that sleeps, innermost first; how many were put into
+    /// `addresses`. 0 for a task that runs or waits for a CPU. Names: [`crate::panic::symbol`].
+    pub fn backtrace(&self, addresses: &mut [usize]) -> usize {
+        let Some(_hold) = self.hold() else { return 0 };
+        let top = self.stack_top();
+        let stack = top.saturating_sub(super::STACK_SIZE)..top;
+        // SAFETY: the hold keeps it from running.
+        let rsp = unsafe { *self.rsp.get() };
+        let rbp_slot = rsp + 5 * size_of::<usize>();
+        if !stack.contains(&rsp) || !stack.contains(&(rbp_slot + 15)) {
+            return 0;
+        }
+        // SAFETY: `keel_switch_stacks` left six registers there, RBP last, and its return address.
+        let (rbp, address) = unsafe {
+            (
+                (rbp_slot as *const usize).read(),
+                (rbp_slot as *const usize).add(1).read(),
+            )
+        };
+        // SAFETY: it is the stack of a task that the hold keeps from running.
+        let callers = unsafe { Frames::on(rbp, stack) };
+        let all = core::iter::once(address).chain(callers);
+        addresses
+            .iter_mut()
+            .zip(all)
+            .map(|(slot, address)| *slot = address)
+            .count()
     }
 
     /// The address space of its user mode. The current task switches at once; another task must not

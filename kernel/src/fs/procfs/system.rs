@@ -35,6 +35,7 @@ impl Machine {
 /// What the kernel has of the optional parts.
 const FEATURES: Features = Features::KMSG
     .union(Features::SLABINFO)
+    .union(Features::SYSRQ)
     .union(Features::MAP_FILES)
     .union(Features::PAGE_MONITOR)
     .union(Features::CHILDREN)
@@ -52,6 +53,13 @@ const FEATURES: Features = Features::KMSG
 impl System for Machine {
     fn features(&self) -> Features {
         FEATURES | super::net::features()
+    }
+
+    fn sysrq(&self, commands: &[u8]) -> Result<()> {
+        for key in commands {
+            crate::device::sysrq::ask(*key);
+        }
+        Ok(())
     }
 
     fn current(&self) -> Option<(u32, u32)> {
