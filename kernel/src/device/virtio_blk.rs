@@ -4,7 +4,7 @@
 //! interrupt comes back to that CPU. What does not fit in the ring waits in order, merged with its neighbours, and
 //! goes on when completions make room.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use keel_abi::types::Dev;
 use keel_hal::cpu;
 use keel_hal::virtio::{self, DeviceType, DmaChain, DmaSeg, MAX_SEGMENTS, Queue, VirtioDevice};
@@ -62,8 +62,10 @@ mod kind {
 const STATUS_OK: u8 = 0;
 const STATUS_UNSUPPORTED: u8 = 2;
 
-/// Entries of a ring.
-const RING_SIZE: u16 = 128;
+/// Entries of a ring, if the device has as many.
+const RING_SIZE: u16 = 256;
+/// Entries of a request beside its data's: header, range, status.
+const EXTRA_SEGMENTS: usize = 3;
 /// Requests in flight in one queue.
 const SLOTS: usize = 256;
 /// Bytes of a slot: the header (16), a discard's range (16), the status (1).
@@ -78,7 +80,8 @@ const MAX_SECTORS: u64 = 1024;
 struct HwQueue {
     ring: OnceLock<Queue>,
     state: IrqLock<State>,
-    max_segments: usize,
+    /// Pieces of data of one request: with the others it must fit in an empty ring.
+    max_segments: AtomicUsize,
     /// Something was submitted since the last kick.
     kick: AtomicBool,
 }
@@ -96,7 +99,7 @@ struct VirtioBlk {
 }
 
 impl HwQueue {
-    fn new(max_segments: usize) -> Result<Arc<Self>> {
+    fn new() -> Result<Arc<Self>> {
         let frames: Option<Vec<Frame>> = (0..SLOTS.div_ceil(SLOTS_PER_FRAME))
             .map(|_| Frame::alloc(AllocFlags::ZERO))
             .collect();
@@ -108,7 +111,7 @@ impl HwQueue {
                 frames: frames.ok_or(Errno::ENOMEM)?,
                 waiting: VecDeque::new(),
             }),
-            max_segments,
+            max_segments: AtomicUsize::new(1),
             kick: AtomicBool::new(false),
         }))
     }
@@ -116,7 +119,10 @@ impl HwQueue {
     fn submit(&self, request: Request) {
         let mut state = self.state.lock();
         let left = match state.waiting.back_mut() {
-            Some(last) => last.merge(request, self.max_segments, MAX_SECTORS),
+            Some(last) => {
+                let most = self.max_segments.load(Ordering::Relaxed);
+                last.merge(request, most, MAX_SECTORS)
+            }
             None => self.start(&mut state, request),
         };
         state.waiting.extend(left);
@@ -212,7 +218,7 @@ fn chain(frame: &Frame, slot: usize, request: &Request) -> DmaChain {
         len,
         device_writes,
     };
-    let mut chain = Vec::with_capacity(request.segments.len() + 3);
+    let mut chain = Vec::with_capacity(request.segments.len() + EXTRA_SEGMENTS);
     chain.push(own(0, 16, false));
     if ranged {
         let mut range = [0; 16];
@@ -295,10 +301,9 @@ fn probe(device: &Arc<VirtioDevice>) -> core::result::Result<(), String> {
         1
     };
     let wanted = usize::from(offered.max(1)).min(cpu::count());
-    let limits = limits(device, features);
     let mut queues = Vec::new();
     for index in 0..wanted {
-        let queue = HwQueue::new(limits.max_segments).map_err(|e| format!("{e:?}"))?;
+        let queue = HwQueue::new().map_err(|e| format!("{e:?}"))?;
         let handler = {
             let queue = queue.clone();
             Box::new(move || queue.interrupt())
@@ -314,6 +319,17 @@ fn probe(device: &Arc<VirtioDevice>) -> core::result::Result<(), String> {
         }
     }
     device.finish();
+    let rings = queues.iter().filter_map(|queue| queue.ring.get());
+    let entries = rings.map(Queue::size).min().unwrap_or(0);
+    if entries <= EXTRA_SEGMENTS {
+        return Err(format!("a queue of {entries} entries is too small"));
+    }
+    let limits = limits(device, features, entries);
+    for queue in &queues {
+        queue
+            .max_segments
+            .store(limits.max_segments, Ordering::Relaxed);
+    }
     let sectors = device.config::<u64>(config::CAPACITY).unwrap_or(0);
     let serial = read_serial(&queues);
     let index = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -331,7 +347,7 @@ fn probe(device: &Arc<VirtioDevice>) -> core::result::Result<(), String> {
     Ok(())
 }
 
-fn limits(device: &VirtioDevice, features: u64) -> Limits {
+fn limits(device: &VirtioDevice, features: u64, ring_entries: usize) -> Limits {
     let has = |bit: u64| features & bit != 0;
     let get = |bit: u64, at: usize| {
         if has(bit) {
@@ -353,10 +369,9 @@ fn limits(device: &VirtioDevice, features: u64) -> Limits {
         .config::<u16>(config::MIN_IO)
         .filter(|_| topology)
         .unwrap_or(0);
-    // Ring entries for header and status are needed beside the data's.
     let max_segments = match get(F_SEG_MAX, config::SEG_MAX) {
         0 => 1,
-        n => (n as usize).min(MAX_SEGMENTS - 3),
+        n => (n as usize).min(MAX_SEGMENTS.min(ring_entries) - EXTRA_SEGMENTS),
     };
     Limits {
         logical_block: logical,
