@@ -30,7 +30,7 @@ pub fn command(args: &[String]) -> Result<i32> {
         let written = match progress {
             Progress::Stdout(bytes) => pass(&mut std::io::stdout(), bytes),
             Progress::Stderr(bytes) => pass(&mut std::io::stderr(), bytes),
-            Progress::Finished(..) => Ok(()),
+            Progress::Started(_) | Progress::Finished(..) => Ok(()),
         };
         closed |= written.is_err();
     })?;

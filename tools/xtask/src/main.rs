@@ -16,6 +16,7 @@ mod host;
 mod image;
 mod kernel_build;
 mod linux;
+mod ltp;
 mod options;
 mod qemu;
 mod run;
@@ -38,6 +39,7 @@ usage: cargo xtask COMMAND
   image  make disk images:  cargo xtask image [NAME…] [--gpt]
   build  build the kernel:  cargo xtask build [--debug]
   test   run the tests:  cargo xtask test [--host|--guest|--compat|--scenario PATTERN] [--kernel linux]
+  ltp    the Linux Test Project in the guest:  cargo xtask ltp --ltp-dir DIR [--list NAME|FILE] (ltp --help)
   stats  lines and unsafe lines by crate, system calls by status
 options of run and exec:
   ";
@@ -60,6 +62,7 @@ fn dispatch(args: &[String]) -> Result<i32> {
     match command.as_str() {
         "run" => run::command(rest)?,
         "test" => return test::command(rest),
+        "ltp" => return ltp::command(rest),
         "trace" => return trace::command(rest),
         "stats" => stats::command()?,
         "exec" => return exec::command(rest),

@@ -42,6 +42,10 @@ pub struct GuestOptions {
     pub timeout: Duration,
     /// How long the guest may take from power-on to the agent's first word.
     pub boot_limit: Duration,
+    /// How long the guest may take from a job's end (or time limit) to the agent's next word.
+    pub between_jobs: Duration,
+    /// Boots in a row that may fail before any job has started; then the guest is given up.
+    pub boot_tries: u32,
 }
 
 impl Default for GuestOptions {
@@ -59,6 +63,8 @@ impl Default for GuestOptions {
             persist: false,
             timeout: Duration::from_secs(300),
             boot_limit: Duration::from_secs(120),
+            between_jobs: Duration::from_secs(60),
+            boot_tries: 1,
         }
     }
 }

@@ -19,12 +19,8 @@ use session::{Running, Signal};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How long a guest may take to come from a job's end to the next job's start, or to power off.
-const BETWEEN_JOBS: Duration = Duration::from_secs(60);
 /// How long a guest that has panicked may go on printing.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Boots that end before any job has started; after this many, the guest is given up.
-const MAX_FAILED_BOOTS: u32 = 1;
 
 /// How a job came out.
 #[derive(Debug, Clone)]
@@ -90,6 +86,8 @@ impl GuestFailure {
 
 /// What a caller is told while a batch runs.
 pub enum Progress<'a> {
+    /// Job `.0` has been started.
+    Started(usize),
     /// A part of the running job's standard output.
     Stdout(&'a [u8]),
     /// A part of the running job's standard error.
@@ -131,17 +129,18 @@ pub fn run_batch(
         batch.traces.push(trace);
         let Some(kind) = failure else { continue };
         let failure = GuestFailure { kind, console };
-        if started {
-            failed_boots = 0;
-        } else {
-            failed_boots += 1;
+        failed_boots = if started { 0 } else { failed_boots + 1 };
+        let give_up = failed_boots >= session.options.boot_tries;
+        if !started && !give_up {
+            say(format_args!("{}; booting once more", failure.kind));
+            continue;
         }
         fail_current(
             &mut batch.results,
             first,
             jobs.len(),
             failure,
-            failed_boots >= MAX_FAILED_BOOTS,
+            give_up,
             &mut progress,
         );
     }
@@ -271,7 +270,7 @@ impl<'a> Boot<'a> {
     /// Takes an event; returns how long to wait for the next, where that changes.
     fn take(&mut self, event: Event, progress: &mut impl FnMut(Progress<'_>)) -> Option<Duration> {
         match event {
-            Event::Begin => Some(BETWEEN_JOBS),
+            Event::Begin => Some(self.session.options.between_jobs),
             Event::Started { job, pid } => {
                 self.started = true;
                 let outcome = Outcome::NotStarted(String::new());
@@ -281,6 +280,7 @@ impl<'a> Boot<'a> {
                     stdout: Vec::new(),
                     stderr: Vec::new(),
                 });
+                progress(Progress::Started(self.first + job));
                 let limit = self
                     .jobs
                     .get(self.first + job)
@@ -288,7 +288,7 @@ impl<'a> Boot<'a> {
                 Some(if limit.is_zero() {
                     self.session.options.timeout
                 } else {
-                    limit + BETWEEN_JOBS
+                    limit + self.session.options.between_jobs
                 })
             }
             Event::Stdout(bytes) => {
@@ -305,7 +305,7 @@ impl<'a> Boot<'a> {
                 let mut result = self.current.take()?;
                 result.outcome = Outcome::Ended(end);
                 self.push(result, progress);
-                Some(BETWEEN_JOBS)
+                Some(self.session.options.between_jobs)
             }
             Event::NotStarted(_, why) => {
                 let outcome = Outcome::NotStarted(why);
@@ -318,7 +318,7 @@ impl<'a> Boot<'a> {
                     },
                     progress,
                 );
-                Some(BETWEEN_JOBS)
+                Some(self.session.options.between_jobs)
             }
             Event::Remark(text) => {
                 say(format_args!("guest: {text}"));
@@ -326,7 +326,7 @@ impl<'a> Boot<'a> {
             }
             Event::Done => {
                 self.done = true;
-                Some(BETWEEN_JOBS)
+                Some(self.session.options.between_jobs)
             }
         }
     }
