@@ -3,9 +3,9 @@
 use core::sync::atomic::Ordering;
 use keel_abi::flags::FallocateMode;
 
+use super::notify;
 use super::permission::{self, MAY_WRITE};
 use super::{Attr, File, Inode, Path, SetAttr, Time, acl};
-use crate::ipc::inotify;
 use crate::prelude::*;
 use crate::process::rlimit::Resource;
 use crate::process::signal::{self, SigInfo, sig};
@@ -55,7 +55,7 @@ pub fn chmod(path: &Path, inode: &Arc<Inode>, mode: u32, cred: &Cred) -> Result<
         inode.ops.setattr(inode, &set)?;
         acl::mode_changed(inode, mode)?;
     }
-    inotify::attributes(&path.dentry);
+    notify::attributes(&path.dentry);
     Ok(())
 }
 
@@ -92,7 +92,7 @@ pub fn chown(
         remove_capabilities(inode);
     }
     inode.ops.setattr(inode, &set)?;
-    inotify::attributes(&path.dentry);
+    notify::attributes(&path.dentry);
     Ok(())
 }
 
@@ -173,7 +173,8 @@ pub fn set_times(
         ..SetAttr::default()
     };
     inode.ops.setattr(inode, &set)?;
-    inotify::attributes(&path.dentry);
+    let given = |time| time != NewTime::Omit;
+    notify::times_set(&path.dentry, given(atime), given(mtime));
     Ok(())
 }
 
@@ -247,7 +248,7 @@ pub fn fallocate(file: &File, mode: FallocateMode, off: u64, len: u64) -> Result
     }
     remove_privileges(inode, &file.cred)?;
     inode.ops.fallocate(inode, mode, off, len)?;
-    inotify::modified(&file.path.dentry);
+    notify::modified(&file.path.dentry);
     Ok(())
 }
 

@@ -9,9 +9,9 @@ use keel_abi::args::FileType;
 use keel_abi::flags::RenameFlags;
 
 use super::namei::{Parent, child_locked};
+use super::notify;
 use super::permission::{self, MAY_WRITE};
 use super::{Dentry, Inode, Path, acl};
-use crate::ipc::inotify;
 use crate::prelude::*;
 use crate::process::{Cap, Cred};
 
@@ -59,7 +59,7 @@ fn make(
         dentry.instantiate(act(&dir, &parent.name)?);
         dentry
     };
-    inotify::created(&parent.dir.dentry, &dentry);
+    notify::created(&parent.dir.dentry, &dentry);
     Ok(parent.child_path(dentry))
 }
 
@@ -106,7 +106,7 @@ pub fn symlink(parent: &Parent, target: &[u8], cred: &Cred) -> Result<Path> {
 /// Gives a file another name: EXDEV, EPERM for directories and what others own.
 pub fn link(source: &Path, parent: &Parent, cred: &Cred) -> Result<()> {
     let inode = source.inode()?;
-    let made = make(parent, cred, false, |dir, name| {
+    make(parent, cred, false, |dir, name| {
         if !Arc::ptr_eq(&source.mount, &parent.dir.mount) {
             return Err(Errno::EXDEV);
         }
@@ -120,10 +120,9 @@ pub fn link(source: &Path, parent: &Parent, cred: &Cred) -> Result<()> {
         }
         dir.ops.link(dir, name, &inode)?;
         inode.linkable.store(false, Ordering::Relaxed);
+        notify::link_count(&inode);
         Ok(inode.clone())
-    });
-    made?;
-    inotify::attributes(&source.dentry);
+    })?;
     Ok(())
 }
 
@@ -185,7 +184,7 @@ pub fn unlink(parent: &Parent, cred: &Cred) -> Result<()> {
         name_removed(&dentry);
         dentry
     };
-    inotify::deleted(&parent.dir.dentry, &dentry);
+    notify::deleted(&parent.dir.dentry, &dentry);
     Ok(())
 }
 
@@ -213,7 +212,7 @@ pub fn rmdir(parent: &Parent, cred: &Cred) -> Result<()> {
         name_removed(&dentry);
         dentry
     };
-    inotify::deleted(&parent.dir.dentry, &dentry);
+    notify::deleted(&parent.dir.dentry, &dentry);
     Ok(())
 }
 
@@ -280,7 +279,7 @@ pub fn rename(old: &Parent, new: &Parent, flags: RenameFlags, cred: &Cred) -> Re
         target.as_ref(),
         flags,
     )?;
-    finish_rename(&from, &to, target.is_some(), flags);
+    finish_rename(&from, &to, target.as_ref(), flags);
     Ok(())
 }
 
@@ -384,22 +383,19 @@ fn check_rename(
     check_no_mount(&to.parent.dir, &to.dentry)
 }
 
-fn finish_rename(from: &Side, to: &Side, replaced: bool, flags: RenameFlags) {
+fn finish_rename(from: &Side, to: &Side, target: Option<&Arc<Inode>>, flags: RenameFlags) {
     let (old_dir, new_dir) = (&from.parent.dir.dentry, &to.parent.dir.dentry);
     if flags.contains(RenameFlags::EXCHANGE) {
         from.dentry.exchange(&to.dentry);
-        inotify::moved(old_dir, &from.parent.name, &from.dentry);
-        inotify::moved(new_dir, &to.parent.name, &to.dentry);
+        notify::moved(old_dir, &from.parent.name, &from.dentry, None);
+        notify::moved(new_dir, &to.parent.name, &to.dentry, None);
         return;
     }
-    if replaced {
+    if target.is_some() {
         name_removed(&to.dentry);
     } else {
         to.dentry.forget();
     }
     from.dentry.move_to(new_dir, &to.parent.name);
-    inotify::moved(old_dir, &from.parent.name, &from.dentry);
-    if replaced {
-        inotify::deleted(new_dir, &to.dentry);
-    }
+    notify::moved(old_dir, &from.parent.name, &from.dentry, target);
 }

@@ -213,6 +213,9 @@ impl Dentry {
 impl Drop for Dentry {
     fn drop(&mut self) {
         COUNT.fetch_sub(1, Ordering::Relaxed);
+        if let Some(inode) = self.inode.get_mut() {
+            super::notify::name_dropped(inode);
+        }
         // A long chain of removed directories goes in a loop rather than by recursion.
         let mut parent = self.parent.get_mut().take();
         while let Some(mut last) = parent.and_then(Arc::into_inner) {

@@ -142,6 +142,7 @@ impl FdTable {
 
     fn closed(&self, file: &Arc<File>) -> Result<()> {
         super::locks::descriptor_closed(self, file);
+        super::notify::dnotify::flush(self, file);
         if file.is_path() {
             Ok(())
         } else {

@@ -109,6 +109,8 @@ pub struct File {
     holds_write: core::sync::atomic::AtomicBool,
     /// Registrations that send SIGIO (O_ASYNC).
     pub(super) async_tokens: SpinLock<Vec<keel_hal::sync::WaitToken>>,
+    /// The descriptor that O_ASYNC was set by.
+    pub(super) async_fd: core::sync::atomic::AtomicI32,
     /// It was opened to be executed: nobody can open the file for writing meanwhile (ETXTBSY).
     denies_write: core::sync::atomic::AtomicBool,
     /// Errors of write-back that happened before this were seen already.
@@ -173,6 +175,7 @@ impl File {
             readahead: SpinLock::new(Default::default()),
             holds_write: core::sync::atomic::AtomicBool::new(false),
             async_tokens: SpinLock::new(Vec::new()),
+            async_fd: core::sync::atomic::AtomicI32::new(-1),
             denies_write: core::sync::atomic::AtomicBool::new(false),
             error_seen,
         })
@@ -249,8 +252,11 @@ impl File {
         if !self.readable() {
             return Err(Errno::EBADF);
         }
+        super::notify::may_read(self)?;
         if !self.ops.seekable() {
-            return self.ops.read(self, dst, 0);
+            let n = self.ops.read(self, dst, 0)?;
+            self.was_read(n);
+            return Ok(n);
         }
         let n = {
             let mut pos = self.pos.lock();
@@ -275,6 +281,7 @@ impl File {
         if !self.ops.seekable() {
             return Err(Errno::ESPIPE);
         }
+        super::notify::may_read(self)?;
         let n = self.ops.read(self, dst, pos)?;
         self.was_read(n);
         Ok(n)
@@ -291,18 +298,21 @@ impl File {
             return Err(Errno::EBADF);
         }
         if !self.ops.seekable() {
-            return if pos.is_some() {
-                Err(Errno::ESPIPE)
-            } else {
-                self.ops.write(self, src, 0)
-            };
+            if pos.is_some() {
+                return Err(Errno::ESPIPE);
+            }
+            let n = self.ops.write(self, src, 0)?;
+            if n > 0 {
+                super::notify::written(self);
+            }
+            return Ok(n);
         }
         let n = match pos {
             Some(mut at) => self.write_at(src, &mut at, append)?,
             None => self.write_at(src, &mut self.pos.lock(), append)?,
         };
         if n > 0 {
-            crate::ipc::inotify::written(self);
+            super::notify::written(self);
             if self.flags().contains(OpenFlags::DSYNC) {
                 self.fsync(!self.flags().contains(OpenFlags::SYNC))?;
             }
@@ -335,9 +345,11 @@ impl File {
     }
 
     fn was_read(&self, n: usize) {
-        if n > 0 && self.inode.is_regular() {
-            super::times::file_accessed(self);
-            crate::ipc::inotify::accessed(self);
+        if n > 0 {
+            if self.inode.is_regular() {
+                super::times::file_accessed(self);
+            }
+            super::notify::accessed(self);
         }
     }
 
@@ -430,6 +442,7 @@ impl File {
         }
         self.ops.readdir(self, &mut pos, sink)?;
         super::times::file_accessed(self);
+        super::notify::accessed(self);
         Ok(())
     }
 
@@ -445,7 +458,9 @@ impl File {
 
     /// Reads into kernel memory, whatever it was opened for (exec).
     pub fn read_at_kernel(&self, off: u64, buf: &mut [u8]) -> Result<usize> {
-        self.ops.read(self, &mut IoDst::from_kernel(buf), off)
+        let n = self.ops.read(self, &mut IoDst::from_kernel(buf), off)?;
+        super::notify::accessed(self);
+        Ok(n)
     }
 
     /// Attributes, fresh from the file system.
@@ -469,7 +484,7 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         COUNT.fetch_sub(1, Ordering::Relaxed);
-        crate::ipc::inotify::closed(self);
+        super::notify::closed(self);
         self.ops.release(self);
         super::locks::file_released(self);
         if !self.is_path() {

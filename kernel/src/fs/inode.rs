@@ -271,8 +271,8 @@ pub struct Inode {
     pub rwsem: RwLock<()>,
     /// flock, POSIX and OFD locks, leases.
     pub locks: locks::LockTable,
-    /// inotify marks.
-    pub watches: crate::ipc::inotify::Watches,
+    /// What inotify, fanotify and dnotify watch here.
+    pub marks: super::notify::Marks,
     /// The fifo behind a named pipe, or the socket bound to this name.
     pub special: SpinLock<Option<Arc<dyn Any + Send + Sync>>>,
     /// Open for writing (positive) or executing (negative), as Linux's `i_writecount`.
@@ -301,7 +301,7 @@ impl Inode {
             pages: PageCache::new(),
             rwsem: RwLock::new(()),
             locks: locks::LockTable::new(),
-            watches: crate::ipc::inotify::Watches::new(),
+            marks: super::notify::Marks::new(),
             special: SpinLock::new(None),
             write_count: core::sync::atomic::AtomicI32::new(0),
             version: AtomicU64::new(0),

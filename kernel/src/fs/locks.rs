@@ -5,7 +5,7 @@
 //! table for a process's record locks, an open file description for the other kinds. A table's spin lock is held for
 //! list work only; whoever has to wait sleeps on its queue and tries again after each change.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use keel_abi::args::Pid;
 use keel_abi::flags::LockType;
 use keel_abi::types::Flock;
@@ -17,7 +17,9 @@ use crate::process::{Cap, Cred};
 /// The last byte that a lock can cover.
 const OFFSET_MAX: i64 = i64::MAX;
 /// How long a lease holder may take to give in (`/proc/sys/fs/lease-break-time`).
-pub const LEASE_BREAK_SECS: u64 = 45;
+pub static LEASE_BREAK_SECS: AtomicU32 = AtomicU32::new(45);
+/// Whether leases can be had (`/proc/sys/fs/leases-enable`).
+pub static LEASES_ENABLED: AtomicBool = AtomicBool::new(true);
 
 /// Who holds a record lock.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,6 +60,8 @@ struct Whole {
 struct Lease {
     file: usize,
     holder: Weak<File>,
+    /// The descriptor that it was taken by.
+    fd: i32,
     write: bool,
     pid: i32,
     /// What it is being broken to, and when that happens at the latest (monotonic ns).
@@ -434,7 +438,7 @@ pub fn file_released(file: &File) {
 }
 
 /// F_SETLEASE: `kind` is F_RDLCK, F_WRLCK or F_UNLCK. EACCES, EINVAL, EAGAIN.
-pub fn set_lease(file: &Arc<File>, kind: LockType, cred: &Cred) -> Result<()> {
+pub fn set_lease(file: &Arc<File>, fd: i32, kind: LockType, cred: &Cred) -> Result<()> {
     let inode = &file.inode;
     if inode.attr().uid != cred.fsuid && !cred.has(Cap::LEASE) {
         return Err(Errno::EACCES);
@@ -448,6 +452,9 @@ pub fn set_lease(file: &Arc<File>, kind: LockType, cred: &Cred) -> Result<()> {
         LockType::F_UNLCK => return drop_lease(file),
         _ => return Err(Errno::EINVAL),
     };
+    if !LEASES_ENABLED.load(Ordering::Relaxed) {
+        return Err(Errno::EINVAL);
+    }
     let writers = inode.write_count.load(Ordering::Acquire);
     let opens = inode.opens.load(Ordering::Acquire);
     if (!write && writers > 0) || (write && opens > 1) {
@@ -465,6 +472,7 @@ pub fn set_lease(file: &Arc<File>, kind: LockType, cred: &Cred) -> Result<()> {
     state.leases.push(Lease {
         file: me,
         holder,
+        fd,
         write,
         pid,
         breaking: None,
@@ -516,7 +524,8 @@ pub fn break_leases(inode: &Arc<Inode>, write: bool, nonblocking: bool) -> Resul
     if !locks.used.load(Ordering::Acquire) {
         return Ok(());
     }
-    let deadline = crate::time::monotonic_ns() + LEASE_BREAK_SECS * crate::time::NSEC_PER_SEC;
+    let seconds = u64::from(LEASE_BREAK_SECS.load(Ordering::Relaxed));
+    let deadline = crate::time::monotonic_ns() + seconds * crate::time::NSEC_PER_SEC;
     let target = (!write).then_some(false);
     let mut told = Vec::new();
     let mut until = 0;
@@ -528,7 +537,7 @@ pub fn break_leases(inode: &Arc<Inode>, write: bool, nonblocking: bool) -> Resul
                 Some(_) => {}
                 None => {
                     lease.breaking = Some((target, deadline));
-                    told.extend(lease.holder.upgrade());
+                    told.extend(lease.holder.upgrade().map(|holder| (holder, lease.fd)));
                 }
             }
             until = until.max(lease.breaking.map_or(0, |(_, at)| at));
@@ -537,8 +546,8 @@ pub fn break_leases(inode: &Arc<Inode>, write: bool, nonblocking: bool) -> Resul
     if until == 0 {
         return Ok(());
     }
-    for holder in told {
-        sigio::send(&holder, -1, sigio::POLL_MSG, super::PollEvents::PRI);
+    for (holder, fd) in told {
+        sigio::send(&holder, fd, sigio::POLL_MSG);
     }
     if nonblocking {
         return Err(Errno::EAGAIN);

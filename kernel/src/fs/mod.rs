@@ -31,6 +31,7 @@ pub mod mount;
 pub mod mount_api;
 pub mod mounting;
 pub mod namei;
+pub mod notify;
 pub mod open;
 pub mod page_cache;
 pub mod permission;

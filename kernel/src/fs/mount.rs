@@ -71,6 +71,8 @@ pub struct Mount {
     pub propagation: SpinLock<Propagation>,
     /// umount2(2) with MNT_EXPIRE has been here; use takes the mark away.
     pub expiring: core::sync::atomic::AtomicBool,
+    /// What fanotify watches through it.
+    pub marks: super::notify::Marks,
 }
 
 static ALL: SpinLock<Vec<Weak<Mount>>> = SpinLock::new(Vec::new());
@@ -113,6 +115,7 @@ impl Mount {
             namespace: RwSpinLock::new(Weak::new()),
             propagation: SpinLock::new(Propagation::default()),
             expiring: core::sync::atomic::AtomicBool::new(false),
+            marks: super::notify::Marks::new(),
         });
         ALL.lock().push(Arc::downgrade(&mount));
         mount
@@ -185,6 +188,7 @@ impl Drop for Mount {
     fn drop(&mut self) {
         if self.sb.active.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.root.drop_children();
+            super::notify::unmounted(&self.sb);
             self.sb.ops.unmount();
         }
     }

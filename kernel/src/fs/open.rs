@@ -106,7 +106,7 @@ fn open_creating(
         dentry,
     };
     if created {
-        crate::ipc::inotify::created(&parent.dir.dentry, &place.dentry);
+        super::notify::created(&parent.dir.dentry, &place.dentry);
     } else if exclusive {
         return Err(Errno::EEXIST);
     }
@@ -198,6 +198,7 @@ pub fn open_place(
     if write && inode.is_regular() && inode.write_count.load(Ordering::Acquire) < 0 {
         return Err(Errno::ETXTBSY);
     }
+    super::notify::may_open(place, false)?;
     let truncate = flags.contains(OpenFlags::TRUNC) && inode.is_regular() && !created;
     if inode.is_regular() {
         let nonblocking = flags.contains(OpenFlags::NONBLOCK);
@@ -214,7 +215,7 @@ pub fn open_place(
     };
     let file = File::new(place.clone(), inode.clone(), ops, flags, cred.clone());
     file.hold_write();
-    crate::ipc::inotify::opened(&file);
+    super::notify::opened(&file, false);
     Ok(file)
 }
 
@@ -264,7 +265,7 @@ pub fn truncate_inode(place: &Path, inode: &Arc<Inode>, size: u64, cred: &Cred) 
         ..SetAttr::default()
     };
     inode.ops.setattr(inode, &set)?;
-    crate::ipc::inotify::modified(&place.dentry);
+    super::notify::modified(&place.dentry);
     Ok(())
 }
 
@@ -289,9 +290,11 @@ pub fn open_exec(thread: &Thread, dirfd: DirFd, path: &[u8], flags: AtFlags) -> 
     }
     let cred = thread.cred();
     permission::check(&inode, &cred, MAY_EXEC)?;
+    super::notify::may_open(&place, true)?;
     let ops = inode.ops.open(&inode, OpenFlags::empty())?;
     let file = File::new(place, inode, ops, OpenFlags::empty(), cred);
     file.deny_write()?;
+    super::notify::opened(&file, true);
     Ok(file)
 }
 

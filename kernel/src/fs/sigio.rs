@@ -3,6 +3,7 @@
 //! With O_ASYNC a file's wait queues call a [`Watcher`], perhaps from an interrupt, where no signal can be sent: a
 //! kernel thread does that.
 
+use core::sync::atomic::Ordering;
 use keel_abi::flags::Signal;
 use keel_abi::types::Siginfo;
 use keel_hal::sync::WakeCallback;
@@ -23,8 +24,20 @@ pub const POLL_ERR: i32 = 4;
 /// The other end hung up.
 pub const POLL_HUP: i32 = 6;
 
+/// What `si_band` says with each code.
+fn band_of(code: i32) -> i64 {
+    match code {
+        POLL_IN => 0x041,
+        POLL_OUT => 0x304,
+        POLL_MSG => 0x441,
+        POLL_ERR => 0x008,
+        POLL_HUP => 0x018,
+        _ => 0,
+    }
+}
+
 /// Sends a file's owner its signal. `fd` is what the handler sees in `si_fd`; it is only there with F_SETSIG.
-pub fn send(file: &File, fd: i32, code: i32, band: PollEvents) {
+pub fn send(file: &File, fd: i32, code: i32) {
     let owner = *file.owner.lock();
     if owner.pid == 0 {
         return;
@@ -32,12 +45,7 @@ pub fn send(file: &File, fd: i32, code: i32, band: PollEvents) {
     let info = if owner.signal == 0 {
         SigInfo::kernel(sig::IO)
     } else {
-        SigInfo::new(Siginfo::poll(
-            Signal(owner.signal),
-            code,
-            i64::from(band.bits()),
-            fd,
-        ))
+        SigInfo::new(Siginfo::poll(Signal(owner.signal), code, band_of(code), fd))
     };
     // The rule of kill(2), with the credentials at the time of F_SETOWN.
     let allowed = |target: &Cred| {
@@ -83,8 +91,9 @@ impl WakeCallback for Watcher {
     }
 }
 
-/// Starts or ends sending signals for a file (O_ASYNC).
-pub fn watch(file: &Arc<File>, on: bool) {
+/// Starts or ends sending signals for a file (O_ASYNC). `fd` is what handlers see.
+pub fn watch(file: &Arc<File>, fd: i32, on: bool) {
+    file.async_fd.store(fd, Ordering::Relaxed);
     let tokens = if on {
         WORKER.call_once(|| drop(crate::sched::spawn_kthread("sigio", worker)));
         let watcher = Arc::new(Watcher {
@@ -127,5 +136,5 @@ fn tell(file: &Arc<File>, key: u64) {
     } else {
         return;
     };
-    send(file, -1, code, events);
+    send(file, file.async_fd.load(Ordering::Relaxed), code);
 }

@@ -79,6 +79,8 @@ pub struct SuperBlock {
     pub max_bytes: u64,
     /// Open file descriptions that may write regular files.
     pub writers: core::sync::atomic::AtomicUsize,
+    /// What inotify and its kin watch in it.
+    pub notify: super::notify::SuperMarks,
     /// How many mounts show it.
     pub(super) active: core::sync::atomic::AtomicUsize,
 }
@@ -103,6 +105,7 @@ impl SuperBlock {
             root_dentry: OnceLock::new(),
             max_bytes: i64::MAX as u64,
             writers: core::sync::atomic::AtomicUsize::new(0),
+            notify: super::notify::SuperMarks::default(),
             active: core::sync::atomic::AtomicUsize::new(0),
         });
         let mut all = ALL.lock();

@@ -5,9 +5,9 @@
 //! * `security.*`: readable by all; setting needs CAP_SYS_ADMIN, `security.capability` CAP_SETFCAP.
 //! * `system.posix_acl_*`: the owner's; see [`super::acl`].
 
+use super::notify;
 use super::permission::{self, MAY_READ, MAY_WRITE};
 use super::{Inode, Path, acl};
-use crate::ipc::inotify;
 use crate::prelude::*;
 use crate::process::{Cap, Cred};
 
@@ -109,7 +109,7 @@ pub fn set(
         check_security(name, cred)?;
         inode.ops.setxattr(inode, name, value, create, replace)?;
     }
-    inotify::attributes(&path.dentry);
+    notify::attributes(&path.dentry);
     Ok(())
 }
 
@@ -139,6 +139,6 @@ pub fn remove(path: &Path, inode: &Arc<Inode>, name: &[u8], cred: &Cred) -> Resu
         check_security(name, cred)?;
         inode.ops.removexattr(inode, name)?;
     }
-    inotify::attributes(&path.dentry);
+    notify::attributes(&path.dentry);
     Ok(())
 }

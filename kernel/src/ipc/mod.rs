@@ -1,11 +1,10 @@
 //! How processes talk and wait for each other, apart from signals and sockets.
 //!
-//! [`pipe`], [`futex`], [`pidfd`], [`poll`], [`epoll`], [`eventfd`], [`timerfd`], [`signalfd`], [`inotify`].
+//! [`pipe`], [`futex`], [`pidfd`], [`poll`], [`epoll`], [`eventfd`], [`timerfd`], [`signalfd`].
 
 pub mod epoll;
 pub mod eventfd;
 pub mod futex;
-pub mod inotify;
 pub mod pidfd;
 pub mod pipe;
 pub mod poll;

@@ -557,13 +557,13 @@ pub fn fcntl(cx: &mut Ctx, fd: Fd, cmd: FcntlCmd, arg: u64) -> Result<i32> {
             .set_cloexec(fd, arg & u64::from(FdFlags::CLOEXEC.bits()) != 0)
             .map(|()| 0),
         FcntlCmd::F_GETFL => Ok(file.flags().bits() as i32),
-        FcntlCmd::F_SETFL => set_status_flags(cx.thread, &file, arg as u32).map(|()| 0),
-        _ => fcntl_file(cx, &file, cmd, arg),
+        FcntlCmd::F_SETFL => set_status_flags(cx.thread, fd, &file, arg as u32).map(|()| 0),
+        _ => fcntl_file(cx, fd, &file, cmd, arg),
     }
 }
 
 /// The commands that act on the open file description.
-fn fcntl_file(cx: &mut Ctx, file: &Arc<File>, cmd: FcntlCmd, arg: u64) -> Result<i32> {
+fn fcntl_file(cx: &mut Ctx, fd: Fd, file: &Arc<File>, cmd: FcntlCmd, arg: u64) -> Result<i32> {
     match cmd {
         FcntlCmd::F_GETLK
         | FcntlCmd::F_OFD_GETLK
@@ -590,7 +590,10 @@ fn fcntl_file(cx: &mut Ctx, file: &Arc<File>, cmd: FcntlCmd, arg: u64) -> Result
         }
         FcntlCmd::F_GETLEASE => Ok(i32::from(locks::get_lease(file).0)),
         FcntlCmd::F_SETLEASE => {
-            locks::set_lease(file, LockType(arg as i16), &cx.thread.cred()).map(|()| 0)
+            locks::set_lease(file, fd.0, LockType(arg as i16), &cx.thread.cred()).map(|()| 0)
+        }
+        FcntlCmd::F_NOTIFY => {
+            fs::notify::dnotify::set(&cx.thread.files(), fd, file, arg as u32).map(|()| 0)
         }
         FcntlCmd::F_GETPIPE_SZ => pipe::pipe_of(file)
             .map(|pipe| pipe.size() as i32)
@@ -623,7 +626,7 @@ fn fcntl_file(cx: &mut Ctx, file: &Arc<File>, cmd: FcntlCmd, arg: u64) -> Result
 }
 
 /// F_SETFL: EPERM to take O_APPEND from an append-only file or for O_NOATIME on another's.
-fn set_status_flags(thread: &Thread, file: &Arc<File>, arg: u32) -> Result<()> {
+fn set_status_flags(thread: &Thread, fd: Fd, file: &Arc<File>, arg: u32) -> Result<()> {
     let old = file.flags();
     let wanted = OpenFlags::from_bits_retain(arg) & OpenFlags::SETTABLE;
     let new = (old - OpenFlags::SETTABLE) | wanted;
@@ -639,7 +642,7 @@ fn set_status_flags(thread: &Thread, file: &Arc<File>, arg: u32) -> Result<()> {
         file.ops.flags_changed(file, new)?;
         file.set_flags(new);
         if changed.contains(OpenFlags::ASYNC) {
-            fs::sigio::watch(file, new.contains(OpenFlags::ASYNC));
+            fs::sigio::watch(file, fd.0, new.contains(OpenFlags::ASYNC));
         }
     }
     Ok(())
@@ -718,8 +721,8 @@ pub fn ioctl(cx: &mut Ctx, fd: Fd, cmd: IoctlCmd, arg: u64) -> Result<usize> {
     match cmd {
         IoctlCmd::FIOCLEX => files.set_cloexec(fd, true).map(|()| 0),
         IoctlCmd::FIONCLEX => files.set_cloexec(fd, false).map(|()| 0),
-        IoctlCmd::FIONBIO => toggle(cx.thread, &file, OpenFlags::NONBLOCK, arg),
-        IoctlCmd::FIOASYNC => toggle(cx.thread, &file, OpenFlags::ASYNC, arg),
+        IoctlCmd::FIONBIO => toggle(cx.thread, fd, &file, OpenFlags::NONBLOCK, arg),
+        IoctlCmd::FIOASYNC => toggle(cx.thread, fd, &file, OpenFlags::ASYNC, arg),
         IoctlCmd::FIOQSIZE => {
             if !matches!(
                 file.inode.file_type,
@@ -745,9 +748,9 @@ pub fn ioctl(cx: &mut Ctx, fd: Fd, cmd: IoctlCmd, arg: u64) -> Result<usize> {
 }
 
 /// FIONBIO and FIOASYNC: sets or clears a status flag.
-fn toggle(thread: &Thread, file: &Arc<File>, flag: OpenFlags, arg: u64) -> Result<usize> {
+fn toggle(thread: &Thread, fd: Fd, file: &Arc<File>, flag: OpenFlags, arg: u64) -> Result<usize> {
     let on: i32 = UserPtr::new(arg).read()?;
     let mut flags = file.flags();
     flags.set(flag, on != 0);
-    set_status_flags(thread, file, flags.bits()).map(|()| 0)
+    set_status_flags(thread, fd, file, flags.bits()).map(|()| 0)
 }

@@ -3,9 +3,10 @@
 //! What the kernel has as a constant can be read; a write is taken only if it changes nothing, and is EINVAL otherwise,
 //! as a value out of range would be.
 
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use keel_procfs::{Ctl, CtlValue};
 
+use crate::fs::notify::{dnotify, inotify};
 use crate::fs::{NR_OPEN, locks, page_cache};
 use crate::prelude::*;
 use crate::process::{Cap, exec, nsproxy, pid};
@@ -23,6 +24,10 @@ static PANIC_SECONDS: AtomicI32 = AtomicI32::new(0);
 
 fn int(value: i64) -> Option<CtlValue> {
     Some(CtlValue::ints(&[value]))
+}
+
+fn load(value: &AtomicU32) -> Option<CtlValue> {
+    int(i64::from(value.load(Ordering::Relaxed)))
 }
 
 fn text(value: &str) -> Option<CtlValue> {
@@ -64,8 +69,16 @@ pub fn get(ctl: Ctl, _device: Option<&[u8]>) -> Option<CtlValue> {
             i64::MAX,
         ])),
         Ctl::FsNrOpen => int(NR_OPEN as i64),
-        Ctl::FsLeaseBreakTime => int(locks::LEASE_BREAK_SECS as i64),
-        Ctl::FsLeasesEnable => int(1),
+        Ctl::FsLeaseBreakTime => load(&locks::LEASE_BREAK_SECS),
+        Ctl::FsDirNotifyEnable => int(i64::from(dnotify::ENABLED.load(Ordering::Relaxed))),
+        Ctl::FsInotifyMaxQueuedEvents => load(&inotify::MAX_QUEUED_EVENTS),
+        Ctl::FsInotifyMaxUserInstances | Ctl::UserMaxInotifyInstances => {
+            load(&inotify::MAX_USER_INSTANCES)
+        }
+        Ctl::FsInotifyMaxUserWatches | Ctl::UserMaxInotifyWatches => {
+            int(i64::from(inotify::max_user_watches()))
+        }
+        Ctl::FsLeasesEnable => int(i64::from(locks::LEASES_ENABLED.load(Ordering::Relaxed))),
         Ctl::FsOverflowuid | Ctl::FsOverflowgid => int(OVERFLOW_ID),
         Ctl::FsPipeMaxSize => int(crate::ipc::pipe::MAX_SIZE as i64),
         Ctl::FsProtectedHardlinks | Ctl::FsProtectedRegular | Ctl::FsProtectedFifos => int(1),
@@ -136,7 +149,20 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
     let Some(number) = value.as_i64() else {
         return keep(ctl, device, value);
     };
+    let small = || u32::try_from(number).map_err(|_| Errno::EINVAL);
     match ctl {
+        Ctl::FsDirNotifyEnable => dnotify::ENABLED.store(number != 0, Ordering::Relaxed),
+        Ctl::FsInotifyMaxQueuedEvents => {
+            inotify::MAX_QUEUED_EVENTS.store(small()?, Ordering::Relaxed);
+        }
+        Ctl::FsInotifyMaxUserInstances | Ctl::UserMaxInotifyInstances => {
+            inotify::MAX_USER_INSTANCES.store(small()?, Ordering::Relaxed);
+        }
+        Ctl::FsInotifyMaxUserWatches | Ctl::UserMaxInotifyWatches => {
+            inotify::set_max_user_watches(small()?);
+        }
+        Ctl::FsLeaseBreakTime => locks::LEASE_BREAK_SECS.store(small()?, Ordering::Relaxed),
+        Ctl::FsLeasesEnable => locks::LEASES_ENABLED.store(number != 0, Ordering::Relaxed),
         Ctl::KernelCtrlAltDel => syscall::CTRL_ALT_DEL.store(number != 0, Ordering::Relaxed),
         Ctl::KernelPanic => set_panic(i32::try_from(number).map_err(|_| Errno::EINVAL)?),
         Ctl::KernelPidMax if number >= PID_MAX_MIN => {
