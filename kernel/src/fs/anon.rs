@@ -108,9 +108,11 @@ fn home(slot: &'static OnceLock<Home>, kind: &'static Pseudo) -> &'static Home {
         let ops = PseudoSuper { magic: kind.magic };
         let sb = SuperBlock::new(anonymous_dev(), kind, None, false, Box::new(ops));
         let root = attr(u32::from(FileType::Directory.mode().0) | 0o500, 0, 0);
-        sb.set_root(Inode::new(0, &sb, root, Box::new(AnonInode)));
+        let root = Inode::new(0, &sb, root, Box::new(AnonInode));
+        sb.set_root(root.clone());
+        let name = kind.name.as_bytes();
         Home {
-            mount: Mount::of(&sb, kind.name.as_bytes(), MountFlags::empty()),
+            mount: Mount::new(&sb, Dentry::root(root), name, MountFlags::empty()),
             sb,
         }
     })

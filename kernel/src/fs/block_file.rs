@@ -196,9 +196,26 @@ pub fn settle(device: &Arc<BlockDevice>) {
     page_cache::invalidate(inode, 0, u64::MAX);
 }
 
+/// A file system has written a range of its device: what the device nodes have cached of it is old. As on Linux, what
+/// they show of a mounted file system's metadata is what is on the disk.
+pub fn overwritten(device: &Arc<BlockDevice>, offset: u64, len: u64) {
+    let inode = device.inode();
+    if inode.pages.page_count() > 0 && len > 0 {
+        let last = (offset + len).div_ceil(PAGE_SIZE as u64);
+        page_cache::invalidate(inode, offset >> PAGE_SHIFT, last);
+    }
+}
+
 impl FileOps for BlockFile {
     fn read(&self, file: &File, dst: &mut IoDst, pos: u64) -> Result<usize> {
-        page_cache::generic_read(self.device.inode(), &file.readahead, dst, pos)
+        let inode = self.device.inode();
+        if file.flags().contains(OpenFlags::DIRECT) {
+            let end = pos.saturating_add(dst.remaining() as u64);
+            let (first, last) = (pos >> PAGE_SHIFT, end.div_ceil(PAGE_SIZE as u64));
+            page_cache::write_back_range(inode, first, last)?;
+            page_cache::invalidate(inode, first, last);
+        }
+        page_cache::generic_read(inode, &file.readahead, dst, pos)
     }
 
     fn write(&self, file: &File, src: &mut IoSrc, pos: u64) -> Result<usize> {

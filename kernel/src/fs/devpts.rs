@@ -141,7 +141,7 @@ impl Instance {
         let Some(inode) = gone else { return };
         inode.update_attr(|attr| attr.nlink = 0);
         let name = format!("{number}");
-        let root = inode.sb.root_dentry.get();
+        let root = inode.sb.root_dentry();
         if let Some(dentry) = root.and_then(|root| root.cached_child(name.as_bytes())) {
             dentry.unlink();
         }
@@ -173,7 +173,7 @@ pub fn instance_of(sb: &SuperBlock) -> Option<&Arc<Instance>> {
 pub fn root_for(ptmx: &Path) -> Result<Path> {
     let is_devpts = |path: &Path| instance_of(&path.mount.sb).is_some();
     if is_devpts(ptmx) {
-        let dentry = root_dentry(&ptmx.mount.sb);
+        let dentry = ptmx.mount.sb.make_root_dentry()?;
         return Ok(Path {
             mount: ptmx.mount.clone(),
             dentry,
@@ -189,18 +189,12 @@ pub fn root_for(ptmx: &Path) -> Result<Path> {
         mount: ptmx.mount.clone(),
         dentry,
     });
-    let is_root = Arc::ptr_eq(&place.dentry, &root_dentry(&place.mount.sb));
+    let is_root = Arc::ptr_eq(&place.dentry, &place.mount.sb.make_root_dentry()?);
     if is_devpts(&place) && is_root {
         Ok(place)
     } else {
         Err(Errno::ENODEV)
     }
-}
-
-fn root_dentry(sb: &Arc<SuperBlock>) -> Arc<Dentry> {
-    sb.root_dentry
-        .call_once(|| Dentry::root(sb.root().clone()))
-        .clone()
 }
 
 /// Makes the node of a slave. It belongs to whoever opened the master, unless the mount says otherwise.

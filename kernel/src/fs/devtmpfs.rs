@@ -27,7 +27,7 @@ impl FileSystemType for Devtmpfs {
         if MOUNTED.swap(true, Ordering::AcqRel) {
             sb.ops.remount(false, data)?;
         } else if let Some(mode) = options.mode {
-            sb.root()
+            sb.root()?
                 .update_attr(|attr| attr.mode = (attr.mode & !0o7777) | mode);
         }
         Ok(sb.clone())
@@ -47,7 +47,7 @@ fn superblock() -> &'static Arc<SuperBlock> {
 
 /// The cached dentry of the root, if it was ever mounted.
 fn root_dentry() -> Option<Arc<Dentry>> {
-    superblock().root_dentry.get().cloned()
+    superblock().root_dentry()
 }
 
 /// Makes a device node. `name` may have directories (`input/event0`), which are made as needed; `mode` has the type
@@ -120,7 +120,7 @@ fn at_parent(
     make: bool,
     act: impl FnOnce(&Arc<Inode>, Option<&Arc<Dentry>>, &[u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut dir = superblock().root().clone();
+    let mut dir = superblock().root()?;
     let mut dentry = root_dentry();
     let (path, last) = name.rsplit_once('/').unwrap_or(("", name));
     for part in path.split('/').filter(|part| !part.is_empty()) {

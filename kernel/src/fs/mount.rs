@@ -121,13 +121,10 @@ impl Mount {
         mount
     }
 
-    /// A mount of a file system's root.
-    pub fn of(sb: &Arc<SuperBlock>, source: &[u8], flags: MountFlags) -> Arc<Self> {
-        let root = sb
-            .root_dentry
-            .call_once(|| Dentry::root(sb.root().clone()))
-            .clone();
-        Self::new(sb, root, source, flags)
+    /// A mount of a file system's root. EBUSY for one that is being unmounted for good.
+    pub fn of(sb: &Arc<SuperBlock>, source: &[u8], flags: MountFlags) -> Result<Arc<Self>> {
+        let root = sb.make_root_dentry()?;
+        Ok(Self::new(sb, root, source, flags))
     }
 
     /// Its own flags.

@@ -142,7 +142,7 @@ impl FsConfig {
             return Err(Errno::EBUSY);
         }
         config.mounted = true;
-        let mount = Mount::of(&sb, config.source.as_deref().unwrap_or(b"none"), flags);
+        let mount = Mount::of(&sb, config.source.as_deref().unwrap_or(b"none"), flags)?;
         let tree = MountNamespace::new(mount);
         DetachedTree::open(thread, tree)
     }

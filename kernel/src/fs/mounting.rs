@@ -359,7 +359,7 @@ pub fn mount_new(
 ) -> Result<()> {
     let read_only = flags.contains(MountFlags::RDONLY);
     let sb = fs_type.mount(source, read_only, data)?;
-    let mount = Mount::of(&sb, source.unwrap_or(b"none"), flags);
+    let mount = Mount::of(&sb, source.unwrap_or(b"none"), flags)?;
     let _changes = CHANGES.lock();
     let place = top_mount(target.clone());
     if place.is_mount_root()

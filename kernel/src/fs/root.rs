@@ -48,7 +48,8 @@ pub fn mount() -> core::result::Result<Arc<MountNamespace>, String> {
     } else {
         MountFlags::empty()
     };
-    let mount = Mount::of(&sb, b"/dev/root", flags | MountFlags::RELATIME);
+    let mount = Mount::of(&sb, b"/dev/root", flags | MountFlags::RELATIME)
+        .map_err(|_| failure("it is being unmounted", spec))?;
     let namespace = MountNamespace::new(mount);
     mount_dev(&namespace);
     Ok(namespace)
@@ -62,7 +63,8 @@ fn from_initramfs(archive: &[u8]) -> core::result::Result<Option<Arc<MountNamesp
     };
     let sb = tmpfs::new(&tmpfs::Ramfs, Some(b"rootfs"), &options)
         .map_err(|error| format!("cannot make a root for the initramfs: {error:?}"))?;
-    let mount = Mount::of(&sb, b"rootfs", MountFlags::empty());
+    let mount = Mount::of(&sb, b"rootfs", MountFlags::empty())
+        .map_err(|error| format!("cannot mount the initramfs: {error:?}"))?;
     let namespace = MountNamespace::new(mount);
     let root = namespace.root().root_path();
     if let Err(error) = initramfs::unpack(&root, archive) {
@@ -93,7 +95,7 @@ fn mount_dev(namespace: &Arc<MountNamespace>) {
     let mounted = super::FileSystemType::mount(&devtmpfs::Devtmpfs, Some(b"devtmpfs"), false, b"")
         .and_then(|sb| {
             let flags = MountFlags::NOSUID | MountFlags::RELATIME;
-            namespace.attach(Mount::of(&sb, b"devtmpfs", flags), &place)
+            namespace.attach(Mount::of(&sb, b"devtmpfs", flags)?, &place)
         });
     match mounted {
         Ok(()) => log::info!("devtmpfs: mounted"),

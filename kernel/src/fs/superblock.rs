@@ -69,12 +69,10 @@ pub struct SuperBlock {
     pub source: Vec<u8>,
     /// What it does.
     pub ops: Box<dyn SuperOps>,
-    root: OnceLock<Arc<Inode>>,
+    root: RwSpinLock<Root>,
     read_only: core::sync::atomic::AtomicBool,
     /// Serialises renames between directories (`s_vfs_rename_mutex`).
     pub rename: Mutex<()>,
-    /// Dentry of the root; made by the first mount.
-    pub(super) root_dentry: OnceLock<Arc<super::Dentry>>,
     /// Largest file (`s_maxbytes`).
     pub max_bytes: u64,
     /// Open file descriptions that may write regular files.
@@ -83,6 +81,15 @@ pub struct SuperBlock {
     pub notify: super::notify::SuperMarks,
     /// How many mounts show it.
     pub(super) active: core::sync::atomic::AtomicUsize,
+}
+
+/// The root directory. Its inode refers to the file system, which refers to it: whoever does not live as long as the
+/// kernel lets go of it at the last unmount.
+#[derive(Default)]
+struct Root {
+    inode: Option<Arc<Inode>>,
+    /// Made by the first mount.
+    dentry: Option<Arc<super::Dentry>>,
 }
 
 impl SuperBlock {
@@ -99,10 +106,9 @@ impl SuperBlock {
             fs_type,
             source: source.unwrap_or(b"none").to_vec(),
             ops,
-            root: OnceLock::new(),
+            root: RwSpinLock::new(Root::default()),
             read_only: core::sync::atomic::AtomicBool::new(read_only),
             rename: Mutex::new(()),
-            root_dentry: OnceLock::new(),
             max_bytes: i64::MAX as u64,
             writers: core::sync::atomic::AtomicUsize::new(0),
             notify: super::notify::SuperMarks::default(),
@@ -116,19 +122,40 @@ impl SuperBlock {
 
     /// Drops names that nobody has used lately; how many.
     pub fn shrink_names(&self) -> usize {
-        self.root_dentry.get().map_or(0, super::Dentry::shrink)
+        self.root_dentry()
+            .map_or(0, |root| super::Dentry::shrink(&root))
     }
 
     /// Sets the root directory, once.
     pub fn set_root(&self, root: Arc<Inode>) {
-        self.root.call_once(|| root);
+        self.root.write().inode = Some(root);
     }
 
-    /// The root directory.
-    pub fn root(&self) -> &Arc<Inode> {
-        self.root
-            .get()
-            .unwrap_or_else(|| panic!("file system without a root"))
+    /// The root directory. EBUSY once the last mount is gone for good.
+    pub fn root(&self) -> Result<Arc<Inode>> {
+        self.root.read().inode.clone().ok_or(Errno::EBUSY)
+    }
+
+    /// The root's dentry, if it was ever mounted.
+    pub(super) fn root_dentry(&self) -> Option<Arc<super::Dentry>> {
+        self.root.read().dentry.clone()
+    }
+
+    /// The root's dentry, made if need be. EBUSY as [`Self::root`].
+    pub(super) fn make_root_dentry(&self) -> Result<Arc<super::Dentry>> {
+        let made = super::Dentry::root(self.root()?);
+        let mut root = self.root.write();
+        if root.inode.is_none() {
+            return Err(Errno::EBUSY);
+        }
+        Ok(root.dentry.get_or_insert(made).clone())
+    }
+
+    /// The last mount is gone, and there will be no other.
+    pub(super) fn drop_root(&self) {
+        let root = core::mem::take(&mut *self.root.write());
+        // Dropping may write to the disk: not under the lock.
+        drop(root);
     }
 
     /// Whether nothing may be written.

@@ -345,6 +345,10 @@ impl SuperOps for VolumeOps {
         volume.fs.shrink(usize::MAX);
         volume.device.users.fetch_sub(1, Ordering::AcqRel);
         volume.device.release();
+        if let Ok(sb) = volume.superblock() {
+            // The root refers to the file system, and that to it.
+            sb.drop_root();
+        }
     }
 
     fn show_options(&self, out: &mut String) {

@@ -5,6 +5,7 @@ use keel_ext4::{self as ext4, LogLevel, SharedLock, Timespec, WriteFlags};
 use keel_hal::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::block::{Batch, BlockDevice, Op, SECTOR_SHIFT};
+use crate::fs::block_file;
 use crate::prelude::*;
 use crate::process::Cap;
 
@@ -134,7 +135,9 @@ impl ext4::BlockDevice for Device {
         if flags.preflush {
             self.0.flush()?;
         }
-        self.0.write_bytes(offset, buf)?;
+        let written = self.0.write_bytes(offset, buf);
+        block_file::overwritten(&self.0, offset, buf.len() as u64);
+        written?;
         if flags.fua { self.0.flush() } else { Ok(()) }
     }
 
@@ -148,7 +151,11 @@ impl ext4::BlockDevice for Device {
             result = result.and(started.map(drop));
         }
         self.0.kick();
-        batch.wait().and(result)
+        result = batch.wait().and(result);
+        for (offset, buf) in pieces {
+            block_file::overwritten(&self.0, *offset, buf.len() as u64);
+        }
+        result
     }
 
     fn flush(&self) -> Result<()> {

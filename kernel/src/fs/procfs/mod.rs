@@ -37,8 +37,7 @@ pub fn process_gone(pid: u32) {
     let name = format!("{pid}");
     for sb in mounted {
         let cached = sb
-            .root_dentry
-            .get()
+            .root_dentry()
             .and_then(|root| root.cached_child(name.as_bytes()));
         if let Some(dentry) = cached {
             dentry.forget();

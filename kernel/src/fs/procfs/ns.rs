@@ -99,8 +99,9 @@ fn mount() -> &'static Arc<Mount> {
     const DIRECTORY: u32 = 0o040_500;
     MOUNT.call_once(|| {
         let sb = SuperBlock::new(anonymous_dev(), &NsFs, None, false, Box::new(NsSuper));
-        sb.set_root(inode(&sb, 1, DIRECTORY));
-        Mount::of(&sb, b"nsfs", MountFlags::empty())
+        let root = inode(&sb, 1, DIRECTORY);
+        sb.set_root(root.clone());
+        Mount::new(&sb, Dentry::root(root), b"nsfs", MountFlags::empty())
     })
 }
 

@@ -40,7 +40,7 @@ fn home() -> Result<&'static Home> {
         ..Options::default()
     };
     let sb = super::new_super(&Tmpfs, Some(b"tmpfs"), false, &options, TMPFS_MAGIC)?;
-    let mount = Mount::of(&sb, b"tmpfs", MountFlags::empty());
+    let mount = Mount::of(&sb, b"tmpfs", MountFlags::empty())?;
     let space = Space::new(u64::MAX, u64::MAX);
     Ok(HOME.call_once(|| Home { sb, mount, space }))
 }

@@ -189,6 +189,7 @@ impl SuperOps for TmpSuper {
     fn unmount(&self) {
         if let Some(root) = self.root.get().and_then(Weak::upgrade) {
             inode::drop_tree(&root);
+            root.sb.drop_root();
         }
     }
 
