@@ -124,6 +124,9 @@ fn housekeeping() {
         sched::entity(&worker).set_policy(sched::Policy::Fifo, 50);
     }
     crate::device::sysrq::init();
+    if let Some(worker) = sched::spawn_kthread("cpulimit", crate::process::cpu_limit::run_worker) {
+        sched::entity(&worker).set_policy(sched::Policy::Fifo, 50);
+    }
     sched::spawn_kthread("rcu", || keel_hal::sync::rcu::run_worker());
     sched::spawn_kthread("load", || {
         loop {

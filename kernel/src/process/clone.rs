@@ -147,6 +147,12 @@ fn check_flags(thread: &Arc<Thread>, request: &CloneRequest) -> Result<()> {
 
 /// EAGAIN when the user has RLIMIT_NPROC threads already; the superuser is exempt.
 fn check_limit(thread: &Arc<Thread>) -> Result<()> {
+    // A reservation of CPU time is for one thread.
+    let task = task::current();
+    let entity = crate::sched::entity(&task);
+    if entity.reservation().is_some() && !entity.reset_on_fork.load(Ordering::Relaxed) {
+        return Err(Errno::EAGAIN);
+    }
     let cred = thread.cred();
     if cred.uid == 0 || cred.has(Cap::SYS_RESOURCE) || cred.has(Cap::SYS_ADMIN) {
         return Ok(());
@@ -194,6 +200,7 @@ fn build(cx: &mut Ctx, request: &CloneRequest, tid: u32) -> Result<Arc<Thread>> 
             request.exit_signal,
         );
         inherit_process(old, &process);
+        super::cpu_limit::limits_changed(&process);
         process
     };
     let parts = ThreadParts {
@@ -227,7 +234,8 @@ fn build(cx: &mut Ctx, request: &CloneRequest, tid: u32) -> Result<Arc<Thread>> 
         .store(parent.ioprio.load(Ordering::Relaxed), Ordering::Relaxed);
     if !flags.contains(CloneFlags::VM) {
         // Registered areas are at the same addresses in the copy; only fork keeps rseq.
-        *child.rseq.lock() = *parent.rseq.lock();
+        let area = *parent.rseq.lock();
+        super::rseq::set_area(&child, area);
     }
     child.creator.store(parent.tid(), Ordering::Relaxed);
     Ok(child)

@@ -478,10 +478,10 @@ fn install(
 ) {
     let thread = cx.thread;
     let process = &thread.process;
-    crate::ipc::futex::exit_robust_list(thread);
+    crate::ipc::futex::exec(thread);
     thread.clear_child_tid.store(0, Ordering::Relaxed);
     thread.robust_list.store(0, Ordering::Relaxed);
-    *thread.rseq.lock() = super::thread::RseqArea::default();
+    super::rseq::set_area(thread, super::thread::RseqArea::default());
     task::current().set_page_table(Some(image.mm.table().clone()));
     let old_mm = thread.replace_mm(Some(image.mm));
     thread.complete_vfork();

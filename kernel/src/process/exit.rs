@@ -42,6 +42,7 @@ pub fn do_group_exit(thread: &Arc<Thread>, status: i32) {
 pub(super) fn finish(thread: &Arc<Thread>) {
     let process = thread.process.clone();
     super::ptrace::exiting(thread);
+    crate::sched::task_exits();
     release_user_state(thread);
     let usage = thread_usage(thread);
     process.dead_usage.lock().add(&usage);
@@ -61,7 +62,7 @@ pub(super) fn finish(thread: &Arc<Thread>) {
 
 /// Robust futexes, the clear-tid word, memory: what needs the address space.
 fn release_user_state(thread: &Arc<Thread>) {
-    crate::ipc::futex::exit_robust_list(thread);
+    crate::ipc::futex::exit(thread);
     let clear = thread.clear_child_tid.swap(0, Ordering::Relaxed);
     if let Some(mm) = thread.mm_opt() {
         if clear != 0 && Arc::strong_count(&mm) > 2 {

@@ -10,6 +10,7 @@
 
 pub mod clone;
 pub mod core_dump;
+pub mod cpu_limit;
 mod cred;
 pub mod exec;
 pub mod exit;

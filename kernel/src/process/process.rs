@@ -115,6 +115,8 @@ pub struct Process {
     pub(super) thread_gone: WaitQueue,
     /// Timers of setitimer(2) and timer_create(2).
     pub timers: crate::time::posix_timer::ProcessTimers,
+    /// What the tick counts against RLIMIT_CPU.
+    pub cpu_count: super::cpu_limit::CpuCount,
     /// Bytes of disk I/O (/proc/PID/io).
     pub io_bytes: [AtomicU64; 2],
 }
@@ -160,6 +162,7 @@ impl Process {
             exec_in_progress: AtomicBool::new(false),
             thread_gone: WaitQueue::new(),
             timers: crate::time::posix_timer::ProcessTimers::default(),
+            cpu_count: super::cpu_limit::CpuCount::default(),
             io_bytes: [const { AtomicU64::new(0) }; 2],
         })
     }

@@ -1,5 +1,6 @@
 //! Restartable sequences (rseq(2)): telling user space its CPU, and aborting sequences that were interrupted.
 
+use core::sync::atomic::Ordering;
 use keel_hal::context::UserContext;
 
 use super::{Thread, signal};
@@ -12,12 +13,31 @@ mod field {
     pub const RSEQ_CS: u64 = 8;
 }
 
+/// [`Thread::rseq_cpu`] of a thread without an area.
+pub const NO_AREA: u32 = u32::MAX;
+/// [`Thread::rseq_cpu`] of a thread whose area does not show its CPU yet.
+const UNKNOWN: u32 = u32::MAX - 1;
+
+/// Registers an area, or ends a registration with one at address 0.
+pub fn set_area(thread: &Thread, area: super::RseqArea) {
+    let cpu = if area.addr == 0 { NO_AREA } else { UNKNOWN };
+    *thread.rseq.lock() = area;
+    thread.rseq_cpu.store(cpu, Ordering::Relaxed);
+}
+
+/// Whether the area shows another CPU than this one.
+pub fn is_stale(thread: &Thread) -> bool {
+    let shown = thread.rseq_cpu.load(Ordering::Relaxed);
+    shown != NO_AREA && shown != keel_hal::cpu::id() as u32
+}
+
 /// Writes the CPU number to the registered area. A bad area costs the program a SIGSEGV, as on Linux.
 pub fn publish_cpu(thread: &Arc<Thread>, cpu: u32) {
     let addr = thread.rseq.lock().addr;
     if addr == 0 {
         return;
     }
+    thread.rseq_cpu.store(cpu, Ordering::Relaxed);
     let write = |field: u64| keel_hal::user::write_obj((addr + field) as usize, &cpu);
     if write(field::CPU_ID_START).is_err() || write(field::CPU_ID).is_err() {
         signal::force_segv(thread);

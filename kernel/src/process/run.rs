@@ -34,6 +34,10 @@ fn before_user_mode(cx: &mut Ctx) {
         if keel_hal::cpu::need_resched() {
             task::schedule();
             super::rseq::interrupted(cx.thread, cx.user);
+        } else if super::rseq::is_stale(cx.thread) {
+            // It slept, and woke up on another CPU. Telling the new one may sleep and migrate again.
+            super::rseq::interrupted(cx.thread, cx.user);
+            continue;
         }
         if cx.thread.exiting() || !task::current().interrupted() {
             return;

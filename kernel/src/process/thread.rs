@@ -45,8 +45,12 @@ pub struct Thread {
     pub clear_child_tid: AtomicU64,
     /// Head of the robust futex list and its length (set_robust_list(2)).
     pub robust_list: AtomicU64,
+    /// PI futexes.
+    pub pi: crate::ipc::futex::PiThread,
     /// rseq(2) registration.
     pub rseq: SpinLock<RseqArea>,
+    /// The CPU that the rseq area shows, see [`super::rseq`].
+    pub rseq_cpu: AtomicU32,
     /// What restart_syscall(2) does.
     pub restart_block: SpinLock<Option<RestartBlock>>,
     /// Set when the thread is to end: the run loop sees it before it returns to user mode.
@@ -123,7 +127,9 @@ impl Thread {
             ptrace: super::ptrace::PtraceState::default(),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
+            pi: Default::default(),
             rseq: SpinLock::new(RseqArea::default()),
+            rseq_cpu: AtomicU32::new(super::rseq::NO_AREA),
             restart_block: SpinLock::new(None),
             exiting: AtomicBool::new(false),
             exit_status: AtomicI32::new(0),

@@ -1,6 +1,9 @@
 //! What the scheduler knows of a task: policy, nice, affinity, virtual runtime, switch counts.
 
-use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use super::deadline::{Reservation, Server};
+use crate::prelude::*;
 
 /// Scheduling policies (sched(7)).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,6 +19,47 @@ pub enum Policy {
     Batch = 3,
     /// SCHED_IDLE.
     Idle = 5,
+    /// SCHED_DEADLINE.
+    Deadline = 6,
+}
+
+/// What decides who runs first: the policy, and what was inherited from waiters for a PI futex.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Class {
+    /// Earliest deadline first.
+    Deadline(u64),
+    /// By priority, 1 to 99.
+    Realtime(u8),
+    /// By virtual runtime.
+    Fair,
+}
+
+impl Class {
+    /// Whether a task of this class goes before one of the other.
+    pub fn beats(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Deadline(mine), Self::Deadline(theirs)) => mine < theirs,
+            (Self::Deadline(_), _) => true,
+            (Self::Realtime(mine), Self::Realtime(theirs)) => mine > theirs,
+            (Self::Realtime(_), Self::Fair) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Where a waiting task is in its run queue.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Slot {
+    /// Nowhere: it runs, or sleeps, or is on its way.
+    None,
+    /// By deadline and arrival.
+    Deadline(u64, i64),
+    /// By priority and arrival.
+    Realtime(u8, i64),
+    /// By virtual runtime and arrival.
+    Fair(u64, i64),
+    /// Waits for its next period: by that and arrival.
+    Throttled(u64, i64),
 }
 
 impl Policy {
@@ -27,6 +71,7 @@ impl Policy {
             2 => Self::RoundRobin,
             3 => Self::Batch,
             5 => Self::Idle,
+            6 => Self::Deadline,
             _ => return None,
         })
     }
@@ -37,8 +82,12 @@ impl Policy {
     }
 }
 
-/// The scheduler's part of a task. All fields are atomics: readers need no lock, the run queue's lock orders
-/// the changes that matter to it.
+/// No inherited priority.
+const BOOST_NONE: u8 = 0;
+/// Inherited from a deadline task.
+const BOOST_DEADLINE: u8 = 100;
+
+/// The scheduler's part of a task. Readers need no lock; the run queue's lock orders the changes that matter to it.
 pub struct Entity {
     policy: AtomicU8,
     rt_priority: AtomicU8,
@@ -50,7 +99,19 @@ pub struct Entity {
     voluntary: AtomicU32,
     involuntary: AtomicU32,
     /// SCHED_RESET_ON_FORK.
-    pub reset_on_fork: core::sync::atomic::AtomicBool,
+    pub reset_on_fork: AtomicBool,
+    /// Real-time priority inherited from a waiter, or one of the `BOOST` values.
+    boost: AtomicU8,
+    /// The deadline inherited.
+    boost_due: AtomicU64,
+    pub(super) server: IrqLock<Server>,
+    pub(super) slot: IrqLock<Slot>,
+    /// sched_yield(2) was called: others first.
+    pub(super) yielded: AtomicBool,
+    /// What is left of a round-robin slice.
+    pub(super) slice_left: AtomicU64,
+    /// Time under a real-time policy since the last sleep (RLIMIT_RTTIME).
+    pub(super) rt_ns: AtomicU64,
 }
 
 impl Default for Entity {
@@ -65,7 +126,14 @@ impl Default for Entity {
             exec_ns: AtomicU64::new(0),
             voluntary: AtomicU32::new(0),
             involuntary: AtomicU32::new(0),
-            reset_on_fork: core::sync::atomic::AtomicBool::new(false),
+            reset_on_fork: AtomicBool::new(false),
+            boost: AtomicU8::new(BOOST_NONE),
+            boost_due: AtomicU64::new(0),
+            server: IrqLock::new(Server::default()),
+            slot: IrqLock::new(Slot::None),
+            yielded: AtomicBool::new(false),
+            slice_left: AtomicU64::new(0),
+            rt_ns: AtomicU64::new(0),
         }
     }
 }
@@ -79,6 +147,62 @@ impl Entity {
     /// Real-time priority, 1 (low) to 99; 0 for other policies.
     pub fn rt_priority(&self) -> u8 {
         self.rt_priority.load(Ordering::Relaxed)
+    }
+
+    /// The class it runs in at the moment.
+    pub fn class(&self) -> Class {
+        let boost = self.boost.load(Ordering::Relaxed);
+        let own = match self.policy() {
+            Policy::Deadline => Class::Deadline(self.server.lock().due),
+            Policy::Fifo | Policy::RoundRobin => Class::Realtime(self.rt_priority()),
+            _ => Class::Fair,
+        };
+        let inherited = match boost {
+            BOOST_NONE => return own,
+            BOOST_DEADLINE => Class::Deadline(self.boost_due.load(Ordering::Relaxed)),
+            priority => Class::Realtime(priority),
+        };
+        if inherited.beats(own) { inherited } else { own }
+    }
+
+    /// Whether it runs by what it inherited, which has no budget.
+    pub(super) fn is_boosted(&self) -> bool {
+        self.boost.load(Ordering::Relaxed) != BOOST_NONE
+    }
+
+    /// Inherits a class; [`Class::Fair`] is nothing. Takes effect when the task is next queued.
+    pub(super) fn set_boost(&self, class: Class) {
+        let boost = match class {
+            Class::Deadline(due) => {
+                self.boost_due.store(due, Ordering::Relaxed);
+                BOOST_DEADLINE
+            }
+            Class::Realtime(priority) => priority,
+            Class::Fair => BOOST_NONE,
+        };
+        self.boost.store(boost, Ordering::Relaxed);
+    }
+
+    /// Time under a real-time policy since the last sleep, nanoseconds.
+    pub fn rt_ns(&self) -> u64 {
+        self.rt_ns.load(Ordering::Relaxed)
+    }
+
+    /// The reservation of a deadline task.
+    pub fn reservation(&self) -> Option<Reservation> {
+        (self.policy() == Policy::Deadline).then(|| self.server.lock().reservation)
+    }
+
+    /// Makes it a deadline task with this reservation, which was admitted.
+    pub fn set_reservation(&self, reservation: Reservation) {
+        let mut server = self.server.lock();
+        *server = Server {
+            reservation,
+            ..Server::default()
+        };
+        server.wake(keel_hal::time::now());
+        drop(server);
+        self.set_policy(Policy::Deadline, 0);
     }
 
     /// Sets policy and priority; takes effect when the task is next queued.
@@ -120,12 +244,13 @@ impl Entity {
             .store(parent.vruntime.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Adds the time since the task was switched in to its account.
-    pub(super) fn charge(&self, now: u64) {
+    /// Adds the time since the task was switched in to its account; gives it.
+    pub(super) fn charge(&self, now: u64) -> u64 {
         let ran = now.saturating_sub(self.started.swap(now, Ordering::Relaxed));
         self.exec_ns.fetch_add(ran, Ordering::Relaxed);
         let weighted = ran * 1024 / u64::from(self.weight());
         self.vruntime.fetch_add(weighted, Ordering::Relaxed);
+        ran
     }
 
     /// The share of the CPU: 1024 at nice 0.

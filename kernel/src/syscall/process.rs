@@ -416,7 +416,7 @@ pub fn rseq(
     sig: u32,
 ) -> Result<()> {
     const ORIG_RSEQ_SIZE: u32 = 32;
-    let mut area = cx.thread.rseq.lock();
+    let area = *cx.thread.rseq.lock();
     if flags == RseqFlags::UNREGISTER {
         if area.addr == 0 || area.addr != rseq.addr() || area.len != rseq_len {
             return Err(Errno::EINVAL);
@@ -424,7 +424,7 @@ pub fn rseq(
         if area.sig != sig {
             return Err(Errno::EPERM);
         }
-        *area = Default::default();
+        process::rseq::set_area(cx.thread, Default::default());
         return Ok(());
     }
     if !flags.is_empty() {
@@ -445,12 +445,12 @@ pub fn rseq(
     if rseq.addr() as usize >= crate::mm::TASK_SIZE_MAX {
         return Err(Errno::EFAULT);
     }
-    *area = process::RseqArea {
+    let area = process::RseqArea {
         addr: rseq.addr(),
         len: rseq_len,
         sig,
     };
-    drop(area);
+    process::rseq::set_area(cx.thread, area);
     process::rseq::publish_cpu(cx.thread, cpu::id() as u32);
     Ok(())
 }
@@ -495,6 +495,12 @@ fn set_limit(
     process
         .rlimits
         .set(resource.0 as usize, limit, privileged)?;
+    if matches!(
+        resource,
+        RlimitResource::RLIMIT_CPU | RlimitResource::RLIMIT_RTTIME
+    ) {
+        process::cpu_limit::limits_changed(process);
+    }
     if let Some(thread) = process.main_thread()
         && let Some(mm) = thread.mm_opt()
     {

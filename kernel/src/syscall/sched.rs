@@ -11,10 +11,10 @@ use crate::mm::user::UserAccess;
 use crate::prelude::*;
 use crate::process::rlimit::Resource;
 use crate::process::{self, Cap, Thread};
-use crate::sched::{self, Policy, entity};
+use crate::sched::{self, Policy, Reservation, deadline, entity};
 
 pub fn sched_yield(_cx: &mut Ctx) -> Result<()> {
-    task::yield_now();
+    sched::yield_now();
     Ok(())
 }
 
@@ -48,6 +48,8 @@ struct Change {
     priority: u32,
     nice: Option<i32>,
     reset_on_fork: bool,
+    /// Of SCHED_DEADLINE.
+    reservation: Option<Reservation>,
 }
 
 fn apply(cx: &Ctx, target: &Arc<Thread>, change: &Change) -> Result<()> {
@@ -55,33 +57,56 @@ fn apply(cx: &Ctx, target: &Arc<Thread>, change: &Change) -> Result<()> {
     if realtime != (1..=99).contains(&change.priority) || (!realtime && change.priority != 0) {
         return Err(Errno::EINVAL);
     }
+    let reservation = match change.policy {
+        Policy::Deadline => Some(change.reservation.ok_or(Errno::EINVAL)?.checked()?),
+        _ => None,
+    };
     let task = target.task().ok_or(Errno::ESRCH)?;
     let entity = entity(&task);
     check_owner(cx, target)?;
     if !cx.thread.cred().has(Cap::SYS_NICE) {
-        let limit = target.process.rlimits.soft(Resource::Rtprio);
-        let raises = realtime
-            && (u64::from(change.priority) > limit
-                || (!entity.policy().is_realtime() && limit == 0));
-        let leaves_idle = entity.policy() == Policy::Idle
-            && change.policy != Policy::Idle
-            && !may_nice(target, entity.nice());
-        let faster = change
-            .nice
-            .is_some_and(|n| n < entity.nice() && !may_nice(target, n));
-        let drops_reset = entity.reset_on_fork.load(Ordering::Relaxed) && !change.reset_on_fork;
-        if raises || leaves_idle || faster || drops_reset {
-            return Err(Errno::EPERM);
+        check_unprivileged(target, entity, change)?;
+    }
+    if reservation.is_some() && entity.affinity() & possible() != possible() {
+        // Deadlines are kept by running wherever there is room.
+        return Err(Errno::EPERM);
+    }
+    let old = entity.reservation();
+    if old.is_some() || reservation.is_some() {
+        deadline::admit(old.as_ref(), reservation.as_ref())?;
+    }
+    sched::change(&task, |entity| {
+        match reservation {
+            Some(reservation) => entity.set_reservation(reservation),
+            None => entity.set_policy(change.policy, change.priority as u8),
         }
+        if let Some(nice) = change.nice {
+            entity.set_nice(nice);
+        }
+        entity
+            .reset_on_fork
+            .store(change.reset_on_fork, Ordering::Relaxed);
+    });
+    crate::ipc::futex::priority_changed(target);
+    Ok(())
+}
+
+/// What a caller without CAP_SYS_NICE may change: EPERM.
+fn check_unprivileged(target: &Thread, entity: &sched::Entity, change: &Change) -> Result<()> {
+    let limit = target.process.rlimits.soft(Resource::Rtprio);
+    let raises = change.policy.is_realtime()
+        && (u64::from(change.priority) > limit || (!entity.policy().is_realtime() && limit == 0));
+    let leaves_idle = entity.policy() == Policy::Idle
+        && change.policy != Policy::Idle
+        && !may_nice(target, entity.nice());
+    let faster = change
+        .nice
+        .is_some_and(|n| n < entity.nice() && !may_nice(target, n));
+    let drops_reset = entity.reset_on_fork.load(Ordering::Relaxed) && !change.reset_on_fork;
+    let reserves = change.policy == Policy::Deadline;
+    if raises || leaves_idle || faster || drops_reset || reserves {
+        return Err(Errno::EPERM);
     }
-    entity.set_policy(change.policy, change.priority as u8);
-    if let Some(nice) = change.nice {
-        entity.set_nice(nice);
-    }
-    entity
-        .reset_on_fork
-        .store(change.reset_on_fork, Ordering::Relaxed);
-    cpu::set_need_resched(task.cpu());
     Ok(())
 }
 
@@ -107,6 +132,7 @@ pub fn sched_setscheduler(
         priority: u32::try_from(priority).map_err(|_| Errno::EINVAL)?,
         nice: None,
         reset_on_fork: policy.0 & RESET_ON_FORK != 0,
+        reservation: None,
     };
     apply(cx, &target, &change)
 }
@@ -123,6 +149,7 @@ pub fn sched_setparam(cx: &mut Ctx, pid: Pid, param: UserPtr<SchedParam>) -> Res
         priority: u32::try_from(priority).map_err(|_| Errno::EINVAL)?,
         nice: None,
         reset_on_fork: entity(&task).reset_on_fork.load(Ordering::Relaxed),
+        reservation: entity(&task).reservation(),
     };
     apply(cx, &target, &change)
 }
@@ -149,27 +176,21 @@ pub fn sched_getparam(cx: &mut Ctx, pid: Pid, param: UserPtr<SchedParam>) -> Res
 }
 
 pub fn sched_get_priority_max(_cx: &mut Ctx, policy: SchedPolicy) -> Result<i32> {
-    Ok(if policy_of_any(policy)? { 99 } else { 0 })
+    Ok(if policy_of(policy)?.is_realtime() {
+        99
+    } else {
+        0
+    })
 }
 
 pub fn sched_get_priority_min(_cx: &mut Ctx, policy: SchedPolicy) -> Result<i32> {
-    Ok(if policy_of_any(policy)? { 1 } else { 0 })
-}
-
-/// Whether the policy has priorities. SCHED_DEADLINE is known here, as on Linux, though it cannot be set.
-fn policy_of_any(policy: SchedPolicy) -> Result<bool> {
-    const SCHED_DEADLINE: i32 = 6;
-    if policy.0 == SCHED_DEADLINE {
-        Ok(false)
-    } else {
-        Ok(policy_of(policy)?.is_realtime())
-    }
+    Ok(i32::from(policy_of(policy)?.is_realtime()))
 }
 
 pub fn sched_rr_get_interval(cx: &mut Ctx, pid: Pid, tp: UserPtr<Timespec>) -> Result<()> {
     let task = thread_arg(cx, pid)?.task().ok_or(Errno::ESRCH)?;
     let slice = match entity(&task).policy() {
-        Policy::Fifo => 0,
+        Policy::Fifo | Policy::Deadline => 0,
         Policy::RoundRobin => sched::RR_SLICE_NS,
         _ => 4_000_000,
     };
@@ -178,8 +199,18 @@ pub fn sched_rr_get_interval(cx: &mut Ctx, pid: Pid, tp: UserPtr<Timespec>) -> R
 
 /// SCHED_FLAG_* of `struct sched_attr`.
 const FLAG_RESET_ON_FORK: u64 = 1;
+const FLAG_RECLAIM: u64 = 2;
+const FLAG_DL_OVERRUN: u64 = 4;
 const FLAG_KEEP_POLICY: u64 = 8;
 const FLAG_KEEP_PARAMS: u64 = 16;
+/// Clamping of utilisation, for which this kernel has no frequency to choose.
+const FLAG_UTIL_CLAMP: u64 = 0x60;
+const KNOWN_FLAGS: u64 = FLAG_RESET_ON_FORK
+    | FLAG_RECLAIM
+    | FLAG_DL_OVERRUN
+    | FLAG_KEEP_POLICY
+    | FLAG_KEEP_PARAMS
+    | FLAG_UTIL_CLAMP;
 const SCHED_ATTR_SIZE_VER0: usize = 48;
 
 pub fn sched_setattr(cx: &mut Ctx, pid: Pid, attr: UserPtr<SchedAttr>, flags: u32) -> Result<()> {
@@ -195,35 +226,40 @@ pub fn sched_setattr(cx: &mut Ctx, pid: Pid, attr: UserPtr<SchedAttr>, flags: u3
         return Err(Errno::E2BIG);
     }
     let wanted: SchedAttr = super::system::read_versioned(attr, size)?;
-    if wanted.sched_flags & !(FLAG_RESET_ON_FORK | FLAG_KEEP_POLICY | FLAG_KEEP_PARAMS) != 0 {
+    let has = |flag: u64| wanted.sched_flags & flag != 0;
+    if has(FLAG_UTIL_CLAMP) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if has(!KNOWN_FLAGS) {
         return Err(Errno::EINVAL);
     }
     let target = thread_arg(cx, pid)?;
     let task = target.task().ok_or(Errno::ESRCH)?;
     let entity = entity(&task);
-    let keep_params = wanted.sched_flags & FLAG_KEEP_PARAMS != 0;
-    let policy = if wanted.sched_flags & FLAG_KEEP_POLICY != 0 {
+    let policy = if has(FLAG_KEEP_POLICY) {
         entity.policy()
     } else {
         policy_of(SchedPolicy(wanted.sched_policy as i32))?
     };
-    let nice = (!policy.is_realtime() && !keep_params).then_some(wanted.sched_nice.clamp(-20, 19));
-    let priority = if keep_params {
-        u32::from(entity.rt_priority())
-    } else {
-        wanted.sched_priority
+    let mut change = Change {
+        policy,
+        priority: wanted.sched_priority,
+        nice: (!policy.is_realtime()).then_some(wanted.sched_nice.clamp(-20, 19)),
+        reset_on_fork: has(FLAG_RESET_ON_FORK),
+        reservation: Some(Reservation {
+            runtime: wanted.sched_runtime,
+            deadline: wanted.sched_deadline,
+            period: wanted.sched_period,
+            report_overrun: has(FLAG_DL_OVERRUN),
+            reclaim: has(FLAG_RECLAIM),
+        }),
     };
-    let reset_on_fork = wanted.sched_flags & FLAG_RESET_ON_FORK != 0;
-    apply(
-        cx,
-        &target,
-        &Change {
-            policy,
-            priority,
-            nice,
-            reset_on_fork,
-        },
-    )
+    if has(FLAG_KEEP_PARAMS) {
+        change.priority = u32::from(entity.rt_priority());
+        change.nice = None;
+        change.reservation = entity.reservation();
+    }
+    apply(cx, &target, &change)
 }
 
 pub fn sched_getattr(
@@ -240,20 +276,22 @@ pub fn sched_getattr(
     let task = thread_arg(cx, pid)?.task().ok_or(Errno::ESRCH)?;
     let entity = entity(&task);
     let len = size.min(size_of::<SchedAttr>());
+    let reservation = entity.reservation().unwrap_or_default();
+    let flag = |set: bool, flag: u64| if set { flag } else { 0 };
+    let fair = !entity.policy().is_realtime() && entity.policy() != Policy::Deadline;
     let now = SchedAttr {
         size: len as u32,
         sched_policy: entity.policy() as u32,
-        sched_flags: if entity.reset_on_fork.load(Ordering::Relaxed) {
-            FLAG_RESET_ON_FORK
-        } else {
-            0
-        },
-        sched_nice: if entity.policy().is_realtime() {
-            0
-        } else {
-            entity.nice()
-        },
+        sched_flags: flag(
+            entity.reset_on_fork.load(Ordering::Relaxed),
+            FLAG_RESET_ON_FORK,
+        ) | flag(reservation.report_overrun, FLAG_DL_OVERRUN)
+            | flag(reservation.reclaim, FLAG_RECLAIM),
+        sched_nice: if fair { entity.nice() } else { 0 },
         sched_priority: u32::from(entity.rt_priority()),
+        sched_runtime: reservation.runtime,
+        sched_deadline: reservation.deadline,
+        sched_period: reservation.period,
         ..SchedAttr::default()
     };
     crate::mm::user::write_bytes(attr.addr(), &zerocopy::IntoBytes::as_bytes(&now)[..len])
@@ -279,6 +317,10 @@ pub fn sched_setaffinity(cx: &mut Ctx, pid: Pid, cpusetsize: u32, mask: UserPtr<
         return Err(Errno::EINVAL);
     }
     let task = target.task().ok_or(Errno::ESRCH)?;
+    if entity(&task).reservation().is_some() && wanted != possible() {
+        // Reservations were admitted for all CPUs together.
+        return Err(Errno::EBUSY);
+    }
     sched::set_affinity(&task, wanted);
     if Arc::ptr_eq(&target, cx.thread) && wanted & (1 << cpu::id()) == 0 {
         task::schedule();

@@ -5,7 +5,12 @@
 //! common (the waiter keeps the frame, so the key cannot come to mean something else).
 //!
 //! A waiter is queued, checks the futex word without sleeping, and goes to sleep; a waker changes the word before it
-//! looks at the bucket. Lock order: buckets by index; nothing else is taken inside.
+//! looks at the bucket. [`pi`]: futexes with priority inheritance; [`robust`]: what exiting threads leave locked.
+//!
+//! Lock order: buckets by index, then the graph of PI locks.
+
+mod pi;
+mod robust;
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use keel_hal::task::{self, Task};
@@ -15,9 +20,20 @@ use crate::mm::{Access, AddressSpace};
 use crate::prelude::*;
 use crate::process::Thread;
 
+pub use pi::{
+    PiThread, lock as lock_pi, priority_changed, try_lock as try_lock_pi, unlock as unlock_pi,
+};
+
 /// Matches every waiter (`FUTEX_BITSET_MATCH_ANY`).
 pub const MATCH_ANY: u32 = u32::MAX;
 const BUCKETS: usize = 256;
+
+/// Bits of a robust or PI futex word: somebody waits in the kernel.
+const FUTEX_WAITERS: u32 = 0x8000_0000;
+/// The owner ended without unlocking.
+const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
+/// The owner's thread number.
+const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
 
 /// What a futex is known by.
 #[derive(Clone)]
@@ -47,7 +63,10 @@ struct Waiter {
     key: SpinLock<Key>,
     bucket: AtomicUsize,
     bitset: u32,
+    /// It has been taken out of its bucket by somebody else.
     woken: AtomicBool,
+    /// Waits to be moved to a PI futex (FUTEX_WAIT_REQUEUE_PI): to which one, and as which waiter of it.
+    pi: Option<(Key, Arc<pi::Waiter>)>,
 }
 
 struct Bucket {
@@ -88,8 +107,14 @@ pub fn key(mm: &Arc<AddressSpace>, addr: usize, private: bool) -> Result<Key> {
     })
 }
 
+impl Key {
+    fn id(&self) -> (u64, u64) {
+        (self.object, self.offset)
+    }
+}
+
 impl Waiter {
-    fn enqueue(key: Key, bitset: u32) -> Arc<Self> {
+    fn enqueue(key: Key, bitset: u32, pi: Option<(Key, Arc<pi::Waiter>)>) -> Arc<Self> {
         let index = key.bucket();
         let waiter = Arc::new(Self {
             task: task::current().clone(),
@@ -97,6 +122,7 @@ impl Waiter {
             bucket: AtomicUsize::new(index),
             bitset,
             woken: AtomicBool::new(false),
+            pi,
         });
         let bucket = &TABLE[index];
         bucket.count.fetch_add(1, Ordering::SeqCst);
@@ -148,7 +174,7 @@ pub fn wait(
     if bitset == 0 {
         return Err(Errno::EINVAL);
     }
-    let waiter = Waiter::enqueue(key, bitset);
+    let waiter = Waiter::enqueue(key, bitset, None);
     let seen = match user::load_u32(addr) {
         Ok(seen) => seen,
         Err(_) => {
@@ -167,32 +193,39 @@ pub fn wait(
     Ok(sleep(&[waiter], deadline).map(drop))
 }
 
-/// Sleeps until one of the waiters is woken; gives its index. All are dequeued then.
-fn sleep(waiters: &[Arc<Waiter>], deadline: Option<u64>) -> core::result::Result<usize, WaitEnd> {
-    let woken = || {
-        waiters
-            .iter()
-            .position(|waiter| waiter.woken.load(Ordering::Acquire))
-    };
-    let end = loop {
+/// Sleeps until `done` gives a value.
+fn sleep_until<T>(
+    deadline: Option<u64>,
+    mut done: impl FnMut() -> Option<T>,
+) -> core::result::Result<T, WaitEnd> {
+    loop {
         task::prepare_sleep(SleepMode::Interruptible);
-        if let Some(index) = woken() {
+        if let Some(value) = done() {
             task::cancel_sleep();
-            break Ok(index);
+            return Ok(value);
         }
         if task::current().interrupted() {
             task::cancel_sleep();
-            break Err(WaitEnd::Interrupted);
+            return Err(WaitEnd::Interrupted);
         }
         match deadline {
             Some(at) if keel_hal::time::now() >= at => {
                 task::cancel_sleep();
-                break Err(WaitEnd::TimedOut);
+                return Err(WaitEnd::TimedOut);
             }
             Some(at) => crate::time::timer::schedule_timeout(at),
             None => task::schedule(),
         }
-    };
+    }
+}
+
+/// Sleeps until one of the waiters is woken; gives its index. All are dequeued then.
+fn sleep(waiters: &[Arc<Waiter>], deadline: Option<u64>) -> core::result::Result<usize, WaitEnd> {
+    let end = sleep_until(deadline, || {
+        waiters
+            .iter()
+            .position(|waiter| waiter.woken.load(Ordering::Acquire))
+    });
     let mut late = None;
     for (index, waiter) in waiters.iter().enumerate() {
         if waiter.dequeue() && late.is_none() {
@@ -222,7 +255,7 @@ pub fn wait_many(
 ) -> Result<core::result::Result<usize, WaitEnd>> {
     let mut waiters: Vec<Arc<Waiter>> = Vec::with_capacity(list.len());
     for waited in list {
-        waiters.push(Waiter::enqueue(waited.key, MATCH_ANY));
+        waiters.push(Waiter::enqueue(waited.key, MATCH_ANY, None));
         let problem = match user::load_u32(waited.addr) {
             Ok(seen) if seen == waited.expected => continue,
             Ok(_) => Errno::EAGAIN,
@@ -237,21 +270,29 @@ pub fn wait_many(
     Ok(sleep(&waiters, deadline))
 }
 
-/// Wakes up to `count` waiters whose bits match; how many.
-pub fn wake(key: &Key, count: usize, bitset: u32) -> usize {
+/// Wakes up to `count` waiters whose bits match; how many. EINVAL if one waits for a PI futex.
+pub fn wake(key: &Key, count: usize, bitset: u32) -> Result<usize> {
     let bucket = &TABLE[key.bucket()];
     // The store to the word came first on this CPU: a waiter that is not counted yet will see it.
     core::sync::atomic::fence(Ordering::SeqCst);
+    if pi::is_waited_for(key) {
+        return Err(Errno::EINVAL);
+    }
     if count == 0 || bucket.count.load(Ordering::SeqCst) == 0 {
-        return 0;
+        return Ok(0);
     }
     let mut chosen = Vec::new();
+    let mut wrong = false;
     {
         let mut waiters = bucket.waiters.lock();
         let mut at = 0;
         while at < waiters.len() && chosen.len() < count {
             let waiter = &waiters[at];
             if waiter.bitset & bitset != 0 && *waiter.key.lock() == *key {
+                if waiter.pi.is_some() {
+                    wrong = true;
+                    break;
+                }
                 if let Some(waiter) = waiters.remove(at) {
                     bucket.count.fetch_sub(1, Ordering::Relaxed);
                     waiter.woken.store(true, Ordering::Release);
@@ -265,16 +306,23 @@ pub fn wake(key: &Key, count: usize, bitset: u32) -> usize {
     for waiter in &chosen {
         waiter.task.wake();
     }
-    chosen.len()
+    if wrong && chosen.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    Ok(chosen.len())
 }
 
 /// Wakes waiters at an address of an address space, private and shared.
 pub fn wake_address(mm: &Arc<AddressSpace>, addr: usize, count: usize) -> usize {
-    let private = key(mm, addr, true).map_or(0, |key| wake(&key, count, MATCH_ANY));
+    let wake_by = |private: bool, count: usize| {
+        let woken = key(mm, addr, private).and_then(|key| wake(&key, count, MATCH_ANY));
+        woken.unwrap_or(0)
+    };
+    let private = wake_by(true, count);
     if private >= count || !mm.is_shared_mapping(addr) {
         return private;
     }
-    private + key(mm, addr, false).map_or(0, |key| wake(&key, count - private, MATCH_ANY))
+    private + wake_by(false, count - private)
 }
 
 /// Wakes up to `wake_count` waiters of `from` and moves up to `move_count` others to `to`. With `expected`, only
@@ -342,6 +390,9 @@ fn requeue_locked(
             at += 1;
             continue;
         }
+        if source[at].pi.is_some() {
+            return Err(Errno::EINVAL);
+        }
         let Some(waiter) = source.remove(at) else {
             break;
         };
@@ -364,70 +415,122 @@ fn requeue_locked(
     Ok((woken, count))
 }
 
-/// Bits of a robust or PI futex word.
-const FUTEX_WAITERS: u32 = 0x8000_0000;
-const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
-const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
-/// Longest robust list that is walked.
-const ROBUST_LIST_LIMIT: usize = 2048;
+/// Waits on a futex to be moved to the PI futex at `pi_addr`, and to own that (FUTEX_WAIT_REQUEUE_PI).
+///
+/// EAGAIN if the word is not as expected, or when a signal came while it waited for the PI futex already.
+pub fn wait_requeue_pi(
+    thread: &Arc<Thread>,
+    place: (usize, Key),
+    expected: u32,
+    bitset: u32,
+    pi_place: (usize, Key),
+    deadline: Option<u64>,
+) -> Result<()> {
+    let ((addr, key), (pi_addr, pi_key)) = (place, pi_place);
+    if bitset == 0 || key == pi_key {
+        return Err(Errno::EINVAL);
+    }
+    let claim = pi::Waiter::new(thread, &task::current());
+    let waiter = Waiter::enqueue(key, bitset, Some((pi_key.clone(), claim.clone())));
+    let seen = user::load_u32(addr);
+    if seen.as_ref().is_ok_and(|seen| *seen == expected) {
+        let end = sleep_until(deadline, || claim.is_owner().then_some(()));
+        let was_moved = waiter.dequeue();
+        return match end {
+            Ok(()) => claim.settle(pi_addr, &pi_key),
+            Err(end) if was_moved && claim.give_up(&pi_key) => Err(match end {
+                WaitEnd::TimedOut => Errno::ETIMEDOUT,
+                WaitEnd::Interrupted => Errno::EAGAIN,
+            }),
+            Err(_) if was_moved => claim.settle(pi_addr, &pi_key),
+            Err(WaitEnd::TimedOut) => Err(Errno::ETIMEDOUT),
+            Err(WaitEnd::Interrupted) => Err(Errno::ERESTARTNOINTR),
+        };
+    }
+    if waiter.dequeue() && !claim.give_up(&pi_key) {
+        return claim.settle(pi_addr, &pi_key);
+    }
+    Err(seen.map_or(Errno::EFAULT, |_| Errno::EAGAIN))
+}
 
-/// Marks the robust futexes that the exiting thread holds as owner-died and wakes a waiter of each.
-pub fn exit_robust_list(thread: &Arc<Thread>) {
-    let head = thread.robust_list.swap(0, Ordering::Relaxed);
-    let Some(mm) = thread.mm_opt() else { return };
-    if head == 0 {
-        return;
+/// Lets the first waiter of `from` have the PI futex `to`, or wait for it, and moves up to `move_count` others behind
+/// it, if the word at `addr` is `expected` (FUTEX_CMP_REQUEUE_PI). Gives how many were woken or moved.
+pub fn requeue_pi(
+    from: (usize, &Key),
+    to: (usize, &Key),
+    expected: u32,
+    move_count: usize,
+) -> Result<usize> {
+    let ((addr, from), (pi_addr, pi_key)) = (from, to);
+    if from == pi_key {
+        return Err(Errno::EINVAL);
     }
-    let read = |addr: u64| user::read_obj::<u64>(addr as usize).ok();
-    // struct robust_list_head: list, futex_offset, list_op_pending.
-    let (Some(mut entry), Some(offset), Some(pending)) = (
-        read(head),
-        read(head.wrapping_add(8)),
-        read(head.wrapping_add(16)),
-    ) else {
-        return;
-    };
-    let futex_of = |entry: u64| (entry & !1).wrapping_add(offset) as usize;
-    for _ in 0..ROBUST_LIST_LIMIT {
-        if entry & !1 == head {
-            break;
+    let mut done = 0;
+    loop {
+        let step = requeue_pi_locked(
+            (addr, from),
+            (pi_addr, pi_key),
+            expected,
+            move_count,
+            &mut done,
+        );
+        match step {
+            Ok(()) => return Ok(done),
+            Err(pi::Obstacle::Fault) => {
+                user::load_u32(addr).map_err(|_| Errno::EFAULT)?;
+                pi::make_writable(pi_addr)?;
+            }
+            Err(pi::Obstacle::Changed) => task::cond_resched(),
+            // What was done stays done, and is told.
+            Err(pi::Obstacle::Error(_)) if done > 0 => return Ok(done),
+            Err(pi::Obstacle::Error(error)) => return Err(error),
         }
-        let next = read(entry & !1);
-        if entry & !1 != pending & !1 {
-            owner_died(thread, &mm, futex_of(entry), false);
-        }
-        let Some(next) = next else { return };
-        entry = next;
-    }
-    if pending & !1 != 0 {
-        owner_died(thread, &mm, futex_of(pending), true);
     }
 }
 
-fn owner_died(thread: &Arc<Thread>, mm: &Arc<AddressSpace>, addr: usize, pending: bool) {
-    if !addr.is_multiple_of(4) {
-        return;
+fn requeue_pi_locked(
+    from: (usize, &Key),
+    to: (usize, &Key),
+    expected: u32,
+    move_count: usize,
+    done: &mut usize,
+) -> core::result::Result<(), pi::Obstacle> {
+    let ((addr, from), (pi_addr, pi_key)) = (from, to);
+    let bucket = &TABLE[from.bucket()];
+    let mut waiters = bucket.waiters.lock();
+    let seen = user::nofault(|| user::load_u32(addr)).map_err(|_| pi::Obstacle::Fault)?;
+    if *done == 0 && seen != expected {
+        return Err(pi::Obstacle::Error(Errno::EAGAIN));
     }
-    let Ok(mut seen) = user::load_u32(addr) else {
-        return;
-    };
-    loop {
-        if pending && seen == 0 {
-            // The thread died between unlocking and waking: the waker's duty passes on.
-            wake_address(mm, addr, 1);
-            return;
+    let mut at = 0;
+    while at < waiters.len() && *done <= move_count {
+        let waiter = waiters[at].clone();
+        if *waiter.key.lock() != *from {
+            at += 1;
+            continue;
         }
-        if seen & FUTEX_TID_MASK != thread.tid() {
-            return;
-        }
-        let dead = (seen & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
-        match user::cmpxchg_u32(addr, seen, dead) {
-            Ok(now) if now == seen => break,
-            Ok(now) => seen = now,
-            Err(_) => return,
-        }
+        let Some((_, claim)) = waiter.pi.as_ref().filter(|(target, _)| target == pi_key) else {
+            return Err(pi::Obstacle::Error(Errno::EINVAL));
+        };
+        let more = move_count > 0;
+        claim.lock_or_queue(pi_addr, pi_key, more)?;
+        waiters.remove(at);
+        bucket.count.fetch_sub(1, Ordering::Relaxed);
+        waiter.woken.store(true, Ordering::Release);
+        *done += 1;
+        claim.wake_if_owner();
     }
-    if seen & FUTEX_WAITERS != 0 {
-        wake_address(mm, addr, 1);
-    }
+    Ok(())
+}
+
+/// The thread ends: what it holds goes to others.
+pub fn exit(thread: &Arc<Thread>) {
+    robust::release_all(thread);
+    pi::release_all(thread);
+}
+
+/// The thread executes another program: what it held in the old one goes to others.
+pub fn exec(thread: &Arc<Thread>) {
+    exit(thread);
+    pi::revive(thread);
 }
