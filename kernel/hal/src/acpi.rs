@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::{pin::Pin, ptr::NonNull, slice};
 
 use acpi::{
-    AcpiTables, Handler, PciAddress, PhysicalMapping,
+    AcpiTables, Handler, PciAddress, RawPhysicalMapping,
     address::AddressSpace,
     sdt::{
         fadt::Fadt,
@@ -309,18 +309,14 @@ impl Handler for DirectMap {
         &self,
         physical_address: usize,
         size: usize,
-    ) -> PhysicalMapping<Self, T> {
+    ) -> RawPhysicalMapping<T> {
         let address = map(physical_address as u64, size) as *mut T;
-        PhysicalMapping {
-            physical_start: physical_address,
-            virtual_start: NonNull::new(address).expect("the direct map is not at address 0"),
-            region_length: size,
-            mapped_length: size,
-            handler: DirectMap,
-        }
+        let address = NonNull::new(address).expect("the direct map is not at address 0");
+        // SAFETY: the crate makes one mapping of a table at a time and only reads it; it is never unmapped.
+        unsafe { RawPhysicalMapping::new(physical_address, address, size, size) }
     }
 
-    fn unmap_physical_region<T>(_region: &PhysicalMapping<Self, T>) {}
+    unsafe fn unmap_physical_region<T>(&self, _region: RawPhysicalMapping<T>) {}
 
     memory!(read_u8 write_u8 u8, read_u16 write_u16 u16, read_u32 write_u32 u32, read_u64 write_u64 u64);
     io!(read_io_u8 write_io_u8 u8, read_io_u16 write_io_u16 u16, read_io_u32 write_io_u32 u32);
