@@ -111,7 +111,7 @@ pub fn link(source: &Path, parent: &Parent, cred: &Cred) -> Result<()> {
             return Err(Errno::EXDEV);
         }
         let attr = inode.attr();
-        check_protected_hardlink(&inode, cred)?;
+        super::protected::check_hardlink(&inode, cred)?;
         if inode.is_dir() || attr.attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND) != 0 {
             return Err(Errno::EPERM);
         }
@@ -124,19 +124,6 @@ pub fn link(source: &Path, parent: &Parent, cred: &Cred) -> Result<()> {
         Ok(inode.clone())
     })?;
     Ok(())
-}
-
-/// `fs.protected_hardlinks` (proc_sys_fs(5)): others' files only if they could be written and have no set-id bits.
-fn check_protected_hardlink(inode: &Arc<Inode>, cred: &Cred) -> Result<()> {
-    let attr = inode.attr();
-    if attr.uid == cred.fsuid || cred.has(Cap::FOWNER) {
-        return Ok(());
-    }
-    let safe = inode.is_regular()
-        && attr.mode & S_ISUID == 0
-        && attr.mode & (S_ISGID | S_IXGRP) != S_ISGID | S_IXGRP
-        && permission::check(inode, cred, permission::MAY_READ | MAY_WRITE).is_ok();
-    if safe { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// EBUSY if something is mounted on a name, as the mount's own namespace sees it.

@@ -37,6 +37,7 @@ pub mod page_cache;
 pub mod permission;
 mod poll;
 pub mod procfs;
+pub mod protected;
 pub mod root;
 pub mod sigio;
 pub mod superblock;

@@ -176,6 +176,7 @@ impl Walker {
             if let Some(magic) = self.magic(&inode)? {
                 return Ok((parent, magic));
             }
+            super::protected::check_symlink(&*parent.dir.inode()?, &inode, &self.cred)?;
             let target = self.link_target(&inode)?;
             let start = if target.starts_with(b"/") {
                 self.begin(&target)?
@@ -227,6 +228,9 @@ impl Walker {
                     match self.magic(&inode)? {
                         Some(place) => at = place,
                         None => {
+                            if last {
+                                super::protected::check_symlink(&*at.inode()?, &inode, &self.cred)?;
+                            }
                             let target = self.link_target(&inode)?;
                             if target.starts_with(b"/") {
                                 at = self.begin(&target)?;

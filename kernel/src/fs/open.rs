@@ -8,7 +8,7 @@ use super::namei::{LookupFlags, Walker, child_locked};
 use super::permission::{self, MAY_EXEC, MAY_READ, MAY_WRITE};
 use super::{File, FileOps, Inode, Path, SetAttr};
 use crate::prelude::*;
-use crate::process::{Cap, Cred, Thread};
+use crate::process::{Cred, Thread};
 
 /// What the description of an O_PATH descriptor does: nothing.
 struct PathOnly;
@@ -76,7 +76,7 @@ fn open_creating(
         if lookup.contains(LookupFlags::DIRECTORY) {
             return Err(Errno::ENOTDIR);
         }
-        protected_create(&parent.dir, &inode, &cred)?;
+        super::protected::check_create(&*parent.dir.inode()?, &inode, &cred)?;
         return open_place(&place, flags, &cred, false);
     }
     if parent.must_be_dir {
@@ -111,20 +111,6 @@ fn open_creating(
         return Err(Errno::EEXIST);
     }
     open_place(&place, flags, &cred, created)
-}
-
-/// `fs.protected_regular` and `protected_fifos` (level 1 and 2 of proc(5)): O_CREAT of another's file in a sticky,
-/// writable directory.
-fn protected_create(dir: &Path, inode: &Arc<Inode>, cred: &Cred) -> Result<()> {
-    let dir_attr = dir.inode()?.attr();
-    let attr = inode.attr();
-    let sticky = dir_attr.mode & 0o1000 != 0;
-    let foreign = attr.uid != cred.fsuid && attr.uid != dir_attr.uid;
-    let kind = matches!(inode.file_type, FileType::Regular | FileType::Fifo);
-    if sticky && foreign && kind && dir_attr.mode & 0o0022 != 0 && !cred.has(Cap::DAC_OVERRIDE) {
-        return Err(Errno::EACCES);
-    }
-    Ok(())
 }
 
 fn open_unnamed(

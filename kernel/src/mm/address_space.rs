@@ -1,6 +1,6 @@
 //! One process's memory: its VMAs, its page table, its limits and counters.
 
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use keel_hal::paging::{PageProt, PageTable};
 
 use super::vma::{Backing, VmFlags, Vma, VmaInfo, VmaMap};
@@ -22,6 +22,8 @@ pub struct AddressSpace {
     pub(super) faults: [AtomicU64; 2],
     /// The registered membarrier(2) commands.
     pub membarrier: core::sync::atomic::AtomicU32,
+    /// prctl(PR_SET_THP_DISABLE): no huge pages, for children and programs executed as well.
+    pub thp_disabled: AtomicBool,
 }
 
 impl Drop for AddressSpace {
@@ -144,6 +146,7 @@ impl AddressSpace {
             peak_rss: AtomicUsize::new(0),
             faults: [const { AtomicU64::new(0) }; 2],
             membarrier: core::sync::atomic::AtomicU32::new(0),
+            thp_disabled: AtomicBool::new(false),
         }))
     }
 
@@ -183,6 +186,7 @@ impl AddressSpace {
     /// A copy for fork(2): private pages are shared copy-on-write.
     pub fn fork(self: &Arc<Self>) -> Result<Arc<Self>> {
         let child = Self::new()?;
+        child.inherit(self);
         let state = self.state.write();
         let mut copy = child.state.write();
         copy.layout = state.layout;
@@ -208,6 +212,12 @@ impl AddressSpace {
         drop(copy);
         drop(state);
         Ok(child)
+    }
+
+    /// Takes over what a new program image or a child keeps of the old one.
+    pub fn inherit(&self, old: &Self) {
+        let disabled = old.thp_disabled.load(Ordering::Relaxed);
+        self.thp_disabled.store(disabled, Ordering::Relaxed);
     }
 
     /// Notes in the VMA's object that this address space maps it.

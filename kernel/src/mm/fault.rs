@@ -94,33 +94,29 @@ impl AddressSpace {
             }
             return Ok(());
         }
+        if self.fault_huge(vma, va) {
+            return Ok(());
+        }
         let fresh = alloc_user_frame(AllocFlags::ZERO).ok_or(VmFault::Oom)?;
         let mut cursor = self.table().cursor(va, va + PAGE_SIZE);
         match cursor.query() {
-            None => {
-                vma.has_anon.store(true, Ordering::Relaxed);
-                cursor
-                    .map(fresh, vma.prot)
-                    .map(drop)
-                    .map_err(|_| VmFault::Oom)
+            Some(old) if old.prot.contains(PageProt::WRITE) => return Ok(()),
+            Some(old) if old.huge => {
+                drop((old, cursor, fresh));
+                return self.write_huge(vma, va);
             }
-            Some(old) if old.prot.contains(PageProt::WRITE) => Ok(()),
-            Some(old) if old.frame.same(&super::oom::zero_frame()) => cursor
-                .map(fresh, vma.prot)
-                .map(drop)
-                .map_err(|_| VmFault::Oom),
+            Some(old) if old.frame.same(&super::oom::zero_frame()) => {}
             Some(old) if sole_owner(&old.frame) => {
                 cursor.protect(vma.prot);
-                Ok(())
+                return Ok(());
             }
-            Some(old) => {
-                fresh.copy_from(&old.frame);
-                cursor
-                    .map(fresh, vma.prot)
-                    .map(drop)
-                    .map_err(|_| VmFault::Oom)
-            }
+            Some(old) => fresh.copy_from(&old.frame),
+            None => vma.has_anon.store(true, Ordering::Relaxed),
         }
+        cursor
+            .map(fresh, vma.prot)
+            .map(drop)
+            .map_err(|_| VmFault::Oom)
     }
 
     /// A private mapping of an object: its own page read-only, a copy at the first write.
@@ -282,6 +278,6 @@ fn allows(vma: &Vma, access: Access) -> bool {
 }
 
 /// Whether only one page table holds `frame` (besides the handle in hand).
-fn sole_owner(frame: &Frame) -> bool {
+pub(super) fn sole_owner(frame: &Frame) -> bool {
     frame.ref_count() == 2
 }

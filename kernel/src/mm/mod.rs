@@ -11,6 +11,7 @@
 mod address_space;
 mod anon;
 mod fault;
+pub mod huge;
 mod object;
 mod oom;
 mod ops;

@@ -1,6 +1,7 @@
 //! The calls that change mappings: mmap, munmap, mprotect, mremap, madvise, brk, mlock and their kin.
 
 use core::ops::Range;
+use keel_hal::addr::HUGE_PAGE_SIZE;
 use keel_hal::paging::PageProt;
 
 use super::address_space::MmState;
@@ -337,8 +338,17 @@ impl AddressSpace {
             if self.fault(va, access) != FaultOutcome::Handled {
                 return;
             }
-            va += PAGE_SIZE;
+            va = self.behind(va);
             keel_hal::task::cond_resched();
+        }
+    }
+
+    /// The address behind the page that is mapped at `va`.
+    fn behind(&self, va: usize) -> usize {
+        let mapping = self.table().cursor(va, va + PAGE_SIZE).query();
+        match mapping {
+            Some(mapping) if mapping.huge => super::huge::block_of(va).end,
+            _ => va + PAGE_SIZE,
         }
     }
 
@@ -424,8 +434,12 @@ impl AddressSpace {
             {
                 let mut cursor = self.table().cursor(start, end);
                 while let Some(va) = cursor.next_mapped() {
-                    out[first + ((va - start) >> PAGE_SHIFT)] = 1;
-                    if !cursor.next() {
+                    let more = cursor.next();
+                    let end = cursor.addr();
+                    out[first + ((va - start) >> PAGE_SHIFT)
+                        ..first + ((end - start) >> PAGE_SHIFT)]
+                        .fill(1);
+                    if !more {
                         break;
                     }
                 }
@@ -493,13 +507,15 @@ impl AddressSpace {
     /// Faults in a range; unlike [`Self::populate`] tells why it could not (MADV_POPULATE_*): ENOMEM where nothing
     /// is mapped, EINVAL where the protection forbids it, EFAULT for a bus error.
     pub fn populate_strictly(&self, range: Range<usize>, access: Access) -> Result<()> {
-        for va in range.step_by(PAGE_SIZE) {
+        let mut va = range.start;
+        while va < range.end {
             match self.fault(va, access) {
                 FaultOutcome::Handled => {}
                 FaultOutcome::NotMapped | FaultOutcome::Oom => return Err(Errno::ENOMEM),
                 FaultOutcome::Denied => return Err(Errno::EINVAL),
                 FaultOutcome::Bus => return Err(Errno::EFAULT),
             }
+            va = self.behind(va);
             keel_hal::task::cond_resched();
         }
         Ok(())
@@ -564,12 +580,20 @@ impl MmState {
         {
             return Ok(hint);
         }
-        self.vmas
-            .find_gap_down(MMAP_MIN_ADDR, self.layout.mmap_base, len, STACK_GUARD)
-            .or_else(|| {
-                self.vmas
-                    .find_gap_up(self.layout.mmap_base, TASK_SIZE_MAX, len)
-            })
+        let top = self.layout.mmap_base;
+        let find = |len| {
+            self.vmas
+                .find_gap_down(MMAP_MIN_ADDR, top, len, STACK_GUARD)
+        };
+        // Whole huge pages are laid where huge pages can be, as newer Linux does.
+        if matches!(request.backing, Backing::Anon)
+            && len.is_multiple_of(HUGE_PAGE_SIZE)
+            && let Some(start) = find(len + HUGE_PAGE_SIZE - PAGE_SIZE)
+        {
+            return Ok(start.next_multiple_of(HUGE_PAGE_SIZE));
+        }
+        find(len)
+            .or_else(|| self.vmas.find_gap_up(top, TASK_SIZE_MAX, len))
             .ok_or(Errno::ENOMEM)
     }
 

@@ -69,7 +69,7 @@ impl AddressSpace {
             let mapping = self.table().cursor(va, va + PAGE_SIZE).query();
             match mapping {
                 Some(m) if access != Access::Write || m.prot.contains(PageProt::WRITE) => {
-                    return Some(m.frame);
+                    return Some(m.page_at(va));
                 }
                 _ => {}
             }
@@ -115,11 +115,13 @@ impl AddressSpace {
             return false;
         };
         let from_object = matches!(vma.backing, Backing::Object { .. });
-        if !from_object && old.frame.ref_count() == 2 {
-            old.frame.write(off, bytes);
+        let sole = super::fault::sole_owner(&old.frame);
+        let page = old.page_at(va);
+        if !from_object && sole {
+            page.write(off, bytes);
             return true;
         }
-        fresh.copy_from(&old.frame);
+        fresh.copy_from(&page);
         fresh.write(off, bytes);
         vma.has_anon
             .store(true, core::sync::atomic::Ordering::Relaxed);

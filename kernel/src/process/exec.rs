@@ -227,6 +227,9 @@ fn run(cx: &mut Ctx, program: Program) -> Result<()> {
     let old_cred = thread.cred();
     let (new_cred, secure) = cred_for(thread, &old_cred, &program.file)?;
     let mm = AddressSpace::new()?;
+    if let Some(old) = thread.mm_opt() {
+        mm.inherit(&old);
+    }
     kill_other_threads(thread)?;
     let image = match load(thread, &mm, &program, &new_cred, secure) {
         Ok(image) => image,

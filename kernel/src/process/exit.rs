@@ -193,7 +193,10 @@ fn orphan_children(process: &Arc<Process>) {
         if let Some(status) = child.zombie_status() {
             notify_parent(child, &heir, status);
         }
-        hang_up_if_orphaned(child.pgid(), child.sid(), Some(process));
+        // Only a child in another group of the same session was tied to it by this process.
+        if child.pgid() != process.pgid() && child.sid() == process.sid() {
+            hang_up_if_orphaned(child.pgid(), child.sid(), Some(process));
+        }
     }
 }
 

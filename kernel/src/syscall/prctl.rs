@@ -123,6 +123,13 @@ pub fn prctl(
         PrctlOption::PR_SET_VMA if arg2 == PR_SET_VMA_ANON_NAME => {
             name_memory(cx, arg3, arg4, arg5)?;
         }
+        PrctlOption::PR_SET_THP_DISABLE if rest_zero => {
+            let mm = thread.mm();
+            mm.thp_disabled.store(arg2 != 0, Ordering::Relaxed);
+        }
+        PrctlOption::PR_GET_THP_DISABLE if rest_zero && arg2 == 0 => {
+            return Ok(thread.mm().thp_disabled.load(Ordering::Relaxed).into());
+        }
         PrctlOption::PR_GET_AUXV => {
             let auxv = process.auxv.lock().clone();
             let bytes = zerocopy::IntoBytes::as_bytes(auxv.as_slice());

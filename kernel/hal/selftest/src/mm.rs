@@ -289,10 +289,7 @@ fn huge_tables(t: &mut Runner) {
         let block = Frame::alloc_huge(AllocFlags::ZERO).expect("huge");
         block.write(5 * PAGE_SIZE, &[55]);
         let mut cursor = space.cursor(va, va + HUGE_PAGE_SIZE);
-        t.check(
-            "huge: map",
-            matches!(cursor.map_huge(block.clone(), RW), Ok(None)),
-        );
+        t.check("huge: map", cursor.map_huge(block.clone(), RW).is_ok());
         t.check(
             "huge: query",
             cursor
@@ -335,10 +332,17 @@ fn huge_tables(t: &mut Runner) {
         space.unmap_range(va, va + PAGE_SIZE, &mut |_, _| ());
         t.check(
             "huge: over an empty table",
-            matches!(
-                space.cursor(va, usize::MAX).map_huge(block.clone(), RW),
-                Ok(None)
-            ),
+            space
+                .cursor(va, usize::MAX)
+                .map_huge(block.clone(), RW)
+                .is_ok(),
+        );
+        t.check(
+            "huge: not over another",
+            space
+                .cursor(va, usize::MAX)
+                .map_huge(block.clone(), RW)
+                .is_err(),
         );
         let mut whole = 0;
         space.unmap_range(0, usize::MAX, &mut |_, m| whole += usize::from(m.huge));
@@ -366,6 +370,27 @@ fn huge_tables(t: &mut Runner) {
         );
     }
     t.check("huge: memory came back", free_frames() >= free - 2);
+    huge_pages_fall_apart(t);
+    t.check("huge: single frames came back", free_frames() >= free - 2);
+}
+
+/// A huge page that only one address space maps becomes single frames, which are freed one by one.
+fn huge_pages_fall_apart(t: &mut Runner) {
+    let space = PageTable::new().expect("table");
+    let va = 0x8000_0000;
+    let block = Frame::alloc_huge(AllocFlags::ZERO).expect("huge");
+    block.write(7 * PAGE_SIZE, &[77]);
+    let mut cursor = space.cursor(va, va + HUGE_PAGE_SIZE);
+    cursor.map_huge(block, RW).expect("memory");
+    drop(cursor);
+    let before = free_frames();
+    space.unmap_range(va + 8 * PAGE_SIZE, va + HUGE_PAGE_SIZE, &mut |_, _| ());
+    t.check("huge: parts are freed", free_frames() >= before + 500);
+    let part = space.cursor(va + 7 * PAGE_SIZE, usize::MAX).query();
+    t.check(
+        "huge: the rest stays",
+        part.is_some_and(|m| !m.huge && m.frame.load_u32(0) == 77 && m.frame.ref_count() == 2),
+    );
 }
 
 fn fork_and_move(t: &mut Runner) {

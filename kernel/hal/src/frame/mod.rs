@@ -228,6 +228,33 @@ impl Frame {
         }
     }
 
+    /// Gives each page of the block that this handle is the first page of a count of its own: the block falls
+    /// apart into single frames if nobody else has a handle to it; else it stays a block, with one count more for
+    /// each further page.
+    ///
+    /// # Safety
+    /// The block has 2^`order` frames. Its page-table entry, which this handle stands for, has become one entry for
+    /// each page, which nobody can reach yet.
+    pub(crate) unsafe fn break_up(&self, order: u32) {
+        let pages = 1 << order;
+        let head = self.head();
+        let alone = self.pfn() == self.head_pfn()
+            && head.order() == order
+            && head.refs.load(Ordering::Acquire) == 1;
+        if !alone {
+            self.add_refs(pages - 1);
+            return;
+        }
+        // Nobody can get a handle from anywhere: the one count is that of the entry, whose table is locked.
+        head.set_order(0);
+        for page in 1..pages as usize {
+            let entry = meta(self.pfn() + page);
+            entry.refs.store(1, Ordering::Relaxed);
+            entry.set_order(0);
+            entry.set_kind(Kind::Used);
+        }
+    }
+
     /// The metadata where the block is counted.
     #[inline]
     fn head(&self) -> &'static Meta {

@@ -7,7 +7,7 @@ use super::table::{Table, index, span};
 use super::tlb::Gather;
 use super::{Mapping, NoMemory, PageProt, PageTable};
 use crate::addr::{HUGE_PAGE_SIZE, PAGE_SIZE, TASK_SIZE_MAX, page_align_down};
-use crate::frame::Frame;
+use crate::frame::{Frame, HUGE_ORDER};
 
 /// Pages whose release waits for a flush, at most.
 const MAX_HELD: usize = 16;
@@ -105,6 +105,21 @@ impl PageTable {
         }
     }
 
+    /// Whether a huge page could be mapped in the 2 MiB that `va` lies in: no page is mapped there. Only a guess,
+    /// without a lock.
+    pub fn has_room_for_huge(&self, va: usize) -> bool {
+        let Ok(third) = self.third_level(va) else {
+            return true;
+        };
+        let value = third.load(index(va, 2));
+        if entry::is_table(value) {
+            // The table may be gone by now; its count is then that of something else, and the guess wrong.
+            Table(entry::pfn(value)).count() == 0
+        } else {
+            !entry::is_huge(value)
+        }
+    }
+
     /// Makes sure that a leaf table goes down to `va`: adds one, or splits a huge page.
     pub(super) fn make_leaf(&self, va: usize) -> Result<(), NoMemory> {
         let third = self.third_level_or_new(va)?;
@@ -143,6 +158,8 @@ impl PageTable {
 pub(super) fn split_huge(third: Table, at: usize) {
     // Every huge page left a spare table here. Without one (never) nothing is done.
     let Some(leaf) = third.withdraw() else { return };
+    // Nobody gets at the small pages before they are counted.
+    leaf.lock();
     let value = third.entry(at).load(Ordering::Acquire);
     // The hardware may set the accessed and dirty bits up to the exchange below.
     let fill = |value: u64| {
@@ -167,7 +184,9 @@ pub(super) fn split_huge(third: Table, at: usize) {
     leaf.add_count(ENTRIES as i32);
     // SAFETY: the entry's count is now that of the first small page; the others need theirs.
     let frame = core::mem::ManuallyDrop::new(unsafe { Frame::from_owned(entry::pfn(value), 0) });
-    frame.add_refs(ENTRIES as u32 - 1);
+    // SAFETY: the new leaf table, which is locked, has one entry for each page.
+    unsafe { frame.break_up(HUGE_ORDER) };
+    leaf.unlock();
 }
 
 impl Cursor<'_> {
@@ -243,55 +262,51 @@ impl Cursor<'_> {
         Ok(None)
     }
 
-    /// Maps a 2 MiB block here, where nothing may be mapped but another such block; returns that.
-    /// Fails also when single pages are mapped here: the caller then maps single pages. Panics unless
-    /// frame and cursor are aligned to 2 MiB and it fits into the range.
-    pub fn map_huge(&mut self, frame: Frame, prot: PageProt) -> Result<Option<Mapping>, NoMemory> {
-        assert!(frame.order() == crate::frame::HUGE_ORDER && self.covers_huge());
+    /// Maps a 2 MiB block here, where nothing may be mapped: fails if something is (the caller then works with
+    /// what is there), and without memory. Panics unless frame and cursor are aligned to 2 MiB and it fits into
+    /// the range.
+    pub fn map_huge(&mut self, frame: Frame, prot: PageProt) -> Result<(), NoMemory> {
+        assert!(frame.order() == HUGE_ORDER && self.covers_huge());
         self.unlock();
         let third = self.space.third_level_or_new(self.va)?;
         let at = index(self.va, 2);
         let spare = Table::alloc()?;
         third.lock();
         let value = third.load(at);
+        let mut busy = entry::is_huge(value);
         if entry::is_table(value) {
             let leaf = Table(entry::pfn(value));
             leaf.lock();
-            let busy = leaf.count() != 0;
+            busy = leaf.count() != 0;
             if !busy {
                 third.entry(at).store(0, Ordering::Release);
             }
             leaf.unlock();
-            if busy {
-                third.unlock();
-                // SAFETY: nobody has seen the spare table.
-                unsafe { spare.free() };
-                return Err(NoMemory);
+            if !busy {
+                self.gather.table(leaf);
+                self.space.add_tables(-1);
+                // The old leaf table must be out of the CPUs' memory before a huge page takes its place.
+                self.gather.flush();
             }
-            self.gather.table(leaf);
-            self.space.add_tables(-1);
         }
-        // The old leaf table must be out of the CPUs' memory before a huge page takes its place.
-        self.gather.flush();
-        let new = with_pfn(
-            frame.into_owned(),
-            entry::user_flags(prot) | ACCESSED | LARGE,
-        );
-        let old = third.entry(at).swap(new, Ordering::AcqRel);
+        if busy {
+            third.unlock();
+            // SAFETY: nobody has seen the spare table.
+            unsafe { spare.free() };
+            return Err(NoMemory);
+        }
+        let flags = entry::user_flags(prot) | ACCESSED | LARGE;
+        let new = with_pfn(frame.into_owned(), flags);
+        third.entry(at).store(new, Ordering::Release);
         self.held = Some(Held {
             table: third,
             base: self.va,
             huge: true,
         });
-        if entry::is_huge(old) {
-            // SAFETY: nobody has seen the spare table; the old page's own serves the new one.
-            unsafe { spare.free() };
-            return Ok(Some(self.removed(old, new)));
-        }
         third.deposit(spare);
         self.space.add_tables(1);
         self.space.add_resident(ENTRIES as isize);
-        Ok(None)
+        Ok(())
     }
 
     /// Unmaps the page here: the whole huge page if the range covers it, else the one small page.

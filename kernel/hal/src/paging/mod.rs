@@ -22,9 +22,11 @@ pub use cursor::Cursor;
 pub(crate) use kernel::{kernel_cr3, phys_to_virt};
 pub use space::PageTable;
 pub(crate) use space::{activate, enter_lazy};
+pub use table::huge_pages;
 pub use vmap::{KernelStack, Mmio, Register};
 pub(crate) use vmap::{map_mmio, map_physical, try_map_mmio};
 
+use crate::addr::{HUGE_PAGE_SIZE, PAGE_SIZE};
 use crate::frame::{Frame, HUGE_ORDER};
 
 bitflags::bitflags! {
@@ -61,6 +63,17 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// The single page that is mapped at `va`, which lies in the mapping.
+    pub fn page_at(&self, va: usize) -> Frame {
+        let index = (va & (HUGE_PAGE_SIZE - 1)) / PAGE_SIZE;
+        let part = if self.huge {
+            self.frame.subpage(index)
+        } else {
+            None
+        };
+        part.unwrap_or_else(|| self.frame.clone())
+    }
+
     fn from_parts(frame: Frame, value: u64) -> Mapping {
         Mapping {
             frame,

@@ -12,7 +12,7 @@
 //! * Order: third-level lock before leaf lock; `fork_range`: the parent's before the child's.
 
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::NoMemory;
 use super::entry::{self, ENTRIES};
@@ -20,6 +20,14 @@ use crate::addr::PhysAddr;
 use crate::cpu;
 use crate::frame::meta::{Kind, meta};
 use crate::frame::{self, AllocFlags};
+
+/// Huge pages in all page tables.
+static HUGE_PAGES: AtomicUsize = AtomicUsize::new(0);
+
+/// How many huge pages are mapped, in all address spaces together.
+pub fn huge_pages() -> usize {
+    HUGE_PAGES.load(Ordering::Relaxed)
+}
 
 /// A table, by frame number. The holder makes sure that it stays one; see the protocol above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +120,7 @@ impl Table {
     /// Keeps a spare leaf table with a third-level table, one for each huge page, so that splitting
     /// one never needs memory. Under the third-level lock.
     pub(super) fn deposit(self, spare: Table) {
+        HUGE_PAGES.fetch_add(1, Ordering::Relaxed);
         let first = &meta(self.0).private;
         meta(spare.0)
             .private
@@ -126,6 +135,7 @@ impl Table {
         if spare == 0 {
             return None;
         }
+        HUGE_PAGES.fetch_sub(1, Ordering::Relaxed);
         let rest = meta(spare).private.swap(0, Ordering::Relaxed);
         first.store(rest, Ordering::Relaxed);
         Some(Table(spare))

@@ -8,6 +8,7 @@ use keel_hal::{frame, heap};
 use keel_procfs::{MemInfo, Slab, Zone};
 
 use crate::fs::{page_cache, tmpfs};
+use crate::mm::huge;
 use crate::prelude::*;
 use crate::process::pid;
 
@@ -86,6 +87,7 @@ pub fn meminfo() -> MemInfo {
         // There is no limit on what may be promised but memory itself (overcommit_memory is 1).
         commit_limit: bytes(total / 2),
         committed_as: bytes(committed()),
+        anon_huge_pages: keel_hal::paging::huge_pages() as u64 * HUGE_PAGE,
         huge_page_size: HUGE_PAGE,
         direct_map_2m: bytes(total) / HUGE_PAGE * HUGE_PAGE,
         direct_map_4k: bytes(total) % HUGE_PAGE,
@@ -118,10 +120,19 @@ pub fn vmstat() -> Vec<(&'static str, u64)> {
         ("nr_dirty", usage.cache.dirty as u64),
         ("nr_writeback", usage.cache.writeback as u64),
         ("nr_shmem", usage.shmem),
+        (
+            "nr_anon_transparent_hugepages",
+            keel_hal::paging::huge_pages() as u64,
+        ),
         ("nr_kernel_stack", bytes(usage.stacks) >> 10),
         ("nr_page_table_pages", usage.tables),
         ("pgfault", faults.0 + faults.1),
         ("pgmajfault", faults.1),
+        ("thp_fault_alloc", huge::FAULTS[0].load(Ordering::Relaxed)),
+        (
+            "thp_fault_fallback",
+            huge::FAULTS[1].load(Ordering::Relaxed),
+        ),
         ("oom_kill", crate::mm::OOM_KILLS.load(Ordering::Relaxed)),
     ]
 }

@@ -3,11 +3,11 @@
 //! What the kernel has as a constant can be read; a write is taken only if it changes nothing, and is EINVAL otherwise,
 //! as a value out of range would be.
 
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, Ordering};
 use keel_procfs::{Ctl, CtlValue};
 
 use crate::fs::notify::{dnotify, inotify};
-use crate::fs::{NR_OPEN, locks, page_cache};
+use crate::fs::{NR_OPEN, locks, page_cache, protected};
 use crate::prelude::*;
 use crate::process::{Cap, exec, nsproxy, pid};
 use crate::{device, mm, printk, process, sched, syscall};
@@ -61,6 +61,9 @@ fn boot_id() -> &'static str {
 
 /// A value; `None` for what this kernel does not have.
 pub fn get(ctl: Ctl, _device: Option<&[u8]>) -> Option<CtlValue> {
+    if let Some(level) = protection(ctl) {
+        return int(i64::from(level.load(Ordering::Relaxed)));
+    }
     match ctl {
         Ctl::FsFileMax => int(i64::MAX),
         Ctl::FsFileNr => Some(CtlValue::ints(&[
@@ -81,9 +84,19 @@ pub fn get(ctl: Ctl, _device: Option<&[u8]>) -> Option<CtlValue> {
         Ctl::FsLeasesEnable => int(i64::from(locks::LEASES_ENABLED.load(Ordering::Relaxed))),
         Ctl::FsOverflowuid | Ctl::FsOverflowgid => int(OVERFLOW_ID),
         Ctl::FsPipeMaxSize => int(crate::ipc::pipe::MAX_SIZE as i64),
-        Ctl::FsProtectedHardlinks | Ctl::FsProtectedRegular | Ctl::FsProtectedFifos => int(1),
         Ctl::FsSuidDumpable => int(0),
         _ => kernel(ctl).or_else(|| vm(ctl)),
+    }
+}
+
+/// The levels of `fs.protected_*`.
+fn protection(ctl: Ctl) -> Option<&'static AtomicU8> {
+    match ctl {
+        Ctl::FsProtectedFifos => Some(&protected::FIFOS),
+        Ctl::FsProtectedHardlinks => Some(&protected::HARDLINKS),
+        Ctl::FsProtectedRegular => Some(&protected::REGULAR),
+        Ctl::FsProtectedSymlinks => Some(&protected::SYMLINKS),
+        _ => None,
     }
 }
 
@@ -150,6 +163,11 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
         return keep(ctl, device, value);
     };
     let small = || u32::try_from(number).map_err(|_| Errno::EINVAL);
+    if let Some(level) = protection(ctl) {
+        let value = u8::try_from(number).map_err(|_| Errno::EINVAL)?;
+        level.store(value, Ordering::Relaxed);
+        return Ok(());
+    }
     match ctl {
         Ctl::FsDirNotifyEnable => dnotify::ENABLED.store(number != 0, Ordering::Relaxed),
         Ctl::FsInotifyMaxQueuedEvents => {

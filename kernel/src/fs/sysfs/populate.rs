@@ -12,7 +12,7 @@ use keel_sysfs::pci::PciFunction;
 use keel_sysfs::virtio::Virtio;
 use keel_sysfs::{Attrs, Id, Registry};
 
-use super::sources::{ActiveConsole, BlockInfo, Cpus, PciConfig, caches};
+use super::sources::{ActiveConsole, BlockInfo, Cpus, HugePages, PciConfig, caches};
 use crate::block::{self, BlockDevice};
 use crate::device;
 use crate::prelude::*;
@@ -23,9 +23,12 @@ const PCI_ROOT_BUS: u8 = 0;
 /// Enters everything that was found. What cannot be entered is missing, and said so.
 pub fn run(tree: &mut Registry) {
     type Step = fn(&mut Registry) -> Result<()>;
-    let steps: [(&str, Step); 6] = [
+    let steps: [(&str, Step); 7] = [
         ("kernel", |tree| tree.add_kernel()),
         ("cpu", add_cpus),
+        ("huge pages", |tree| {
+            tree.add_huge_pages(Arc::new(HugePages))
+        }),
         ("memory devices", add_memory_devices),
         ("terminals", add_terminals),
         ("pci", add_pci),

@@ -1,5 +1,7 @@
 //! What the attributes of the tree read: CPUs, disks, PCI functions, the console.
 
+use core::sync::atomic::{AtomicU8, Ordering};
+
 use keel_hal::cpu;
 use keel_hal::pci::PciDevice;
 use keel_procfs::DiskStats;
@@ -8,10 +10,44 @@ use keel_sysfs::Bytes;
 use keel_sysfs::block::{BlockSource, DiskSource, Queue};
 use keel_sysfs::chars::ConsoleSource;
 use keel_sysfs::cpu::{Cache, CpuSource, Topology};
+use keel_sysfs::kernel::HugePageSource;
 
 use crate::block::BlockDevice;
+use crate::mm::huge;
 use crate::prelude::*;
 use crate::process::{self, Cap};
+
+/// The settings of transparent huge pages.
+pub struct HugePages;
+
+fn set_choice(setting: &AtomicU8, choice: usize) -> Result<()> {
+    let choice = u8::try_from(choice).map_err(|_| Errno::EINVAL)?;
+    setting.store(choice, Ordering::Relaxed);
+    Ok(())
+}
+
+impl HugePageSource for HugePages {
+    fn enabled(&self) -> usize {
+        huge::ENABLED.load(Ordering::Relaxed).into()
+    }
+
+    fn set_enabled(&self, choice: usize) -> Result<()> {
+        set_choice(&huge::ENABLED, choice)
+    }
+
+    fn defrag(&self) -> usize {
+        huge::NEVER_DEFRAG.into()
+    }
+
+    fn set_defrag(&self, choice: usize) -> Result<()> {
+        // Memory is not moved to make room: the other choices are not there to be had.
+        if choice == usize::from(huge::NEVER_DEFRAG) {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+}
 
 /// All CPUs.
 pub struct Cpus;

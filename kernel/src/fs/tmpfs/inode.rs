@@ -133,10 +133,11 @@ pub fn new_inode(
     space.take_inode()?;
     let now = Time::now();
     let is_dir = matches!(kind, Kind::Directory(_));
-    let size = if let Kind::Symlink(target) = &kind {
-        target.len() as u64
-    } else {
-        0
+    let size = match &kind {
+        Kind::Symlink(target) => target.len() as u64,
+        // "." and ".." count.
+        Kind::Directory(_) => 2 * ENTRY_SIZE,
+        _ => 0,
     };
     let attr = Attr {
         mode,

@@ -182,13 +182,22 @@ pub fn smaps(
     })
 }
 
+/// Whether an area can have huge pages: it is private anonymous memory with room for one.
+fn eligible(mm: &AddressSpace, area: &Area) -> bool {
+    let first = area.start.next_multiple_of(HUGE_PAGE as usize);
+    !area.shared()
+        && area.file.is_none()
+        && first + HUGE_PAGE as usize <= area.end
+        && mm.huge_pages_allowed(area.flags)
+}
+
 /// What an area has in memory. A frame's references tell how many share it: this mapping has one, the cursor's copy
 /// another, and the cache or another mapping the rest.
 fn usage(mm: &AddressSpace, area: &Area) -> VmaUsage {
     let mut sum = VmaUsage {
         kernel_page_size: PAGE,
         mmu_page_size: PAGE,
-        thp_eligible: false,
+        thp_eligible: eligible(mm, area),
         ..VmaUsage::default()
     };
     let shmem = area.is_shmem();
