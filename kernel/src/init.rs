@@ -71,7 +71,10 @@ fn first_process(thread: Arc<Thread>) {
             break;
         }
     }
-    let mut user = UserContext::default();
+    let mut user = UserContext {
+        orig_rax: u64::MAX,
+        ..UserContext::default()
+    };
     run_init(&thread, &mut user);
     run::user_loop(thread, user);
 }

@@ -10,7 +10,7 @@ use super::nsproxy::NsProxy;
 use super::process::FAMILY;
 use super::rlimit::Resource;
 use super::thread::{TaskLink, ThreadParts};
-use super::{Cap, Process, Thread, pid, run};
+use super::{Cap, Process, Thread, pid, ptrace, run};
 use crate::mm::AddressSpace;
 use crate::prelude::*;
 use crate::syscall::Ctx;
@@ -113,12 +113,16 @@ pub fn clone(cx: &mut Ctx, request: &CloneRequest) -> Result<u32> {
         *child.vfork_done.lock() = Some(done.clone());
         done
     });
-    super::ptrace::cloned(cx.thread, &child, flags, request.exit_signal);
+    let event = ptrace::clone_event(cx.thread, flags, request.exit_signal);
+    ptrace::attach_child(cx.thread, &child, flags, event.is_some());
     new_task.wake();
+    if let Some(event) = event {
+        ptrace::event(cx, event, tid.into());
+    }
     if let Some(done) = vfork {
         // Only a fatal signal to the parent ends the wait before the child's exec or exit.
         let _ = done.wait_until(SleepMode::Killable, None);
-        super::ptrace::vfork_done(cx.thread, tid);
+        ptrace::vfork_done(cx, tid);
     }
     Ok(tid)
 }
@@ -291,6 +295,7 @@ fn abandon(child: &Arc<Thread>, tid: u32) {
 /// Enters the child into the tables and the family.
 fn publish(parent: &Arc<Thread>, child: &Arc<Thread>, flags: CloneFlags) {
     child.process.add_thread(child);
+    super::seccomp::inherit(parent, child);
     pid::insert_thread(child);
     if !flags.contains(CloneFlags::THREAD) {
         let _family = FAMILY.lock();

@@ -230,6 +230,7 @@ fn run(cx: &mut Ctx, program: Program) -> Result<()> {
     if let Some(old) = thread.mm_opt() {
         mm.inherit(&old);
     }
+    let old_tid = thread.tid();
     kill_other_threads(thread)?;
     let image = match load(thread, &mm, &program, &new_cred, secure) {
         Ok(image) => image,
@@ -243,6 +244,7 @@ fn run(cx: &mut Ctx, program: Program) -> Result<()> {
         }
     };
     install(cx, program, image, new_cred, &old_cred, secure);
+    super::ptrace::exec_event(cx, old_tid);
     Ok(())
 }
 
@@ -270,7 +272,11 @@ fn kill_other_threads(thread: &Arc<Thread>) -> Result<()> {
         super::pid::remove_thread(old);
         thread.set_tid(process.pid);
         super::pid::insert_thread(thread);
+        let leader = process.leader();
         process.set_leader(thread);
+        if let Some(leader) = leader {
+            super::ptrace::exec_replaced(&leader);
+        }
     }
     Ok(())
 }
@@ -524,15 +530,18 @@ fn install(
     *process.auxv.lock() = image.auxv;
     process.execed.store(true, Ordering::Relaxed);
 
+    super::user_dispatch::exec_reset(thread);
+
+    // The call's number stays: tracers see its end.
+    let orig_rax = cx.user.orig_rax;
     *cx.user = keel_hal::context::UserContext::default();
     cx.user.rip = image.entry;
     cx.user.rsp = image.rsp;
     cx.user.rflags = 0x202;
-    cx.user.orig_rax = u64::MAX;
+    cx.user.orig_rax = orig_rax;
     keel_hal::cpu::set_fs_base(0);
     keel_hal::cpu::set_gs_base(0);
     keel_hal::fpu::reset_current();
-    super::ptrace::execed(cx);
 }
 
 /// A descriptor table shared with others (CLONE_FILES) is copied: exec closes descriptors in its own only.

@@ -52,6 +52,8 @@ pub(super) fn finish(thread: &Arc<Thread>) {
         .flatten();
     pid::remove_thread(thread.tid());
     release_resources(thread);
+    thread.seccomp.release();
+    super::ptrace::thread_finished(thread, thread.exit_status.load(Ordering::Relaxed));
     let last = process.remove_thread(thread);
     parent_death_signals(thread);
     if last {
@@ -134,15 +136,20 @@ fn process_finished(
         process.parent()
     };
     hang_up_orphaned_group(process, parent.as_ref());
-    if super::ptrace::tracee_finished(process) {
-        return;
-    }
-    if let Some(parent) = parent {
-        notify_parent(process, &parent, status);
-    }
+    report_end(process);
     process
         .exit_wait
         .wake(usize::MAX, u64::from(crate::fs::PollEvents::IN.bits()));
+}
+
+/// Tells who is to hear first of a process's end: a tracer, or its parent.
+pub(super) fn report_end(process: &Arc<Process>) {
+    if super::ptrace::end_hidden(process) {
+        return;
+    }
+    if let (Some(parent), Some(status)) = (process.parent(), process.zombie_status()) {
+        notify_parent(process, &parent, status);
+    }
 }
 
 /// Sends the exit signal and wakes wait(2). A parent that ignores SIGCHLD never sees a zombie.
@@ -174,7 +181,7 @@ pub fn exit_info(process: &Arc<Process>, signo: i32, status: i32) -> SigInfo {
 
 /// Gives the children to the nearest subreaper, else to init.
 fn orphan_children(process: &Arc<Process>) {
-    let (heir, orphans) = {
+    let orphans = {
         let _family = FAMILY.lock();
         let orphans = process.take_children();
         if orphans.is_empty() {
@@ -187,11 +194,11 @@ fn orphan_children(process: &Arc<Process>) {
             child.set_parent(&heir);
             child.exit_signal.store(SIGCHLD, Ordering::Relaxed);
         }
-        (heir, orphans)
+        orphans
     };
     for child in &orphans {
-        if let Some(status) = child.zombie_status() {
-            notify_parent(child, &heir, status);
+        if child.zombie_status().is_some() {
+            report_end(child);
         }
         // Only a child in another group of the same session was tied to it by this process.
         if child.pgid() != process.pgid() && child.sid() == process.sid() {

@@ -4,7 +4,8 @@
 //! * [`Process`]: a thread group: what its threads share, its place among parents, groups and sessions.
 //! * [`pid`]: the table of numbers; [`clone`], [`exec`], [`exit`], [`wait`]: the life cycle.
 //! * [`run`]: the loop that alternates between user mode and the kernel.
-//! * [`Cred`]: identities and capabilities; [`signal`], [`ptrace`]: how processes act on each other.
+//! * [`Cred`]: identities and capabilities; [`signal`], [`ptrace`]: how processes act on each other; [`seccomp`],
+//!   [`user_dispatch`]: which system calls a thread may make.
 //!
 //! Lock order: [`FAMILY`] → the pid table → a process's own spin locks → signal locks.
 
@@ -22,8 +23,10 @@ pub mod ptrace;
 pub mod rlimit;
 pub mod rseq;
 pub mod run;
+pub mod seccomp;
 pub mod signal;
 pub mod thread;
+pub mod user_dispatch;
 pub mod wait;
 
 pub use cred::{Cap, CapSet, Cred, SecureBits};

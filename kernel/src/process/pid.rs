@@ -81,6 +81,13 @@ pub fn remove_thread(tid: u32) {
     table().write().threads.remove(&tid);
 }
 
+/// Keeps the number of a thread that has ended taken until [`release`].
+pub fn retire(tid: u32) {
+    let mut table = table().write();
+    table.threads.remove(&tid);
+    table.reserved.insert(tid);
+}
+
 /// Enters a process with its group and session.
 pub fn insert_process(process: &Arc<Process>) {
     let mut table = table().write();

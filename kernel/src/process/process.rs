@@ -1,6 +1,6 @@
 //! A process: a group of threads that share a number, signal actions, limits and a place among the others.
 
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::rlimit::RLimits;
 use super::signal::ProcessSignals;
@@ -117,6 +117,12 @@ pub struct Process {
     pub timers: crate::time::posix_timer::ProcessTimers,
     /// What the tick counts against RLIMIT_CPU.
     pub cpu_count: super::cpu_limit::CpuCount,
+    /// How many threads its threads trace.
+    pub(super) tracees: AtomicUsize,
+    /// Its threads that have ended and whose tracers have not heard of it yet.
+    pub(super) ghosts: AtomicUsize,
+    /// Held while the seccomp filters of all threads change, and while a thread joins them.
+    pub(super) seccomp_sync: SpinLock<()>,
     /// Bytes of disk I/O (/proc/PID/io).
     pub io_bytes: [AtomicU64; 2],
 }
@@ -163,6 +169,9 @@ impl Process {
             thread_gone: WaitQueue::new(),
             timers: crate::time::posix_timer::ProcessTimers::default(),
             cpu_count: super::cpu_limit::CpuCount::default(),
+            tracees: AtomicUsize::new(0),
+            ghosts: AtomicUsize::new(0),
+            seccomp_sync: SpinLock::new(()),
             io_bytes: [const { AtomicU64::new(0) }; 2],
         })
     }
@@ -250,6 +259,12 @@ impl Process {
     /// Its parent; init is its own end of the line.
     pub fn parent(&self) -> Option<Arc<Process>> {
         self.parent.lock().upgrade()
+    }
+
+    /// The number of the thread that made it; 0 once its first thread is gone.
+    pub(super) fn creator(&self) -> u32 {
+        self.leader()
+            .map_or(0, |leader| leader.creator.load(Ordering::Relaxed))
     }
 
     /// Its parent's number, 0 for init.

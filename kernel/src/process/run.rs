@@ -1,5 +1,6 @@
 //! The loop of every user thread: run in user mode, serve what ended that, deliver signals, go on.
 
+use core::sync::atomic::Ordering;
 use keel_hal::context::{Exception, UserContext, UserExit};
 use keel_hal::task;
 
@@ -25,6 +26,8 @@ pub fn user_loop(thread: Arc<Thread>, mut user: UserContext) {
         }
         before_user_mode(&mut cx);
     }
+    let status = thread.exit_status.load(Ordering::Relaxed);
+    super::ptrace::exit_event(&mut cx, status);
     super::exit::finish(&thread);
 }
 
@@ -99,8 +102,11 @@ fn handle_exception(cx: &mut Ctx, exception: &Exception) {
         }
         _ => (SIGSEGV, code::SI_KERNEL, 0),
     };
-    let code = if signo == SIGTRAP && exception.vector == vector::DEBUG {
-        super::ptrace::debug_trap_code(cx.thread).unwrap_or(code)
+    let code = if exception.vector == vector::DEBUG {
+        match super::ptrace::debug_exception(cx, exception.cr2 as u64) {
+            Some(code) => code,
+            None => return,
+        }
     } else {
         code
     };

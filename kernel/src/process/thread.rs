@@ -1,6 +1,6 @@
 //! One thread: a kernel task and what Linux keeps per thread.
 
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use keel_hal::task::{self, Current, Task};
 
 use super::nsproxy::NsProxy;
@@ -75,8 +75,12 @@ pub struct Thread {
     pub io: IoCounters,
     /// Held by a vfork parent that waits for exec or exit of this child.
     pub vfork_done: SpinLock<Option<Arc<keel_hal::sync::Completion>>>,
-    /// seccomp mode for /proc: 0 none, 1 strict, 2 filter.
-    pub seccomp_mode: AtomicUsize,
+    /// Filters of its system calls.
+    pub seccomp: super::seccomp::ThreadSeccomp,
+    /// PR_SET_SYSCALL_USER_DISPATCH.
+    pub user_dispatch: SpinLock<Option<super::user_dispatch::Dispatch>>,
+    /// Why system calls take the slow way (`crate::syscall::work`).
+    pub(crate) syscall_work: AtomicU32,
 }
 
 /// Counters for /proc/PID/io.
@@ -142,7 +146,9 @@ impl Thread {
             start_ns: crate::time::monotonic_ns(),
             io: IoCounters::default(),
             vfork_done: SpinLock::new(None),
-            seccomp_mode: AtomicUsize::new(0),
+            seccomp: super::seccomp::ThreadSeccomp::default(),
+            user_dispatch: SpinLock::new(None),
+            syscall_work: AtomicU32::new(crate::syscall::work::initial()),
         })
     }
 
@@ -180,8 +186,12 @@ impl Thread {
 
     /// As [`Self::interrupt`], and ends killable sleeps too.
     pub fn kill(&self) {
+        let stood = super::ptrace::end_stop(self);
         if let Some(task) = self.task() {
             task.kill();
+            if stood {
+                task.wake();
+            }
         }
     }
 

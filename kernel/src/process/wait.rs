@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::process::{FAMILY, Usage};
+use super::ptrace::{self, Hidden};
 use super::{Process, Thread, pid};
 use crate::prelude::*;
 
@@ -101,22 +102,31 @@ fn look(thread: &Arc<Thread>, wanted: &Wanted) -> Result<Option<Event>> {
     let me = &thread.process;
     let mut any = false;
     for child in me.children() {
-        if !matches(&child, wanted) {
+        if !matches(&child, wanted) || (wanted.own_children_only && !is_own(thread, &child)) {
             continue;
         }
         any = true;
-        if super::ptrace::hidden_from_parent(&child, me) {
+        let hidden = ptrace::hidden_from_parent(&child, me);
+        if hidden == Hidden::Tracee {
             continue;
         }
-        if let Some(event) = child_change(me, &child, wanted) {
+        if let Some(event) = child_change(me, &child, wanted, hidden) {
             return Ok(Some(event));
         }
     }
-    match super::ptrace::wait_tracees(thread, wanted)? {
+    match ptrace::wait_tracees(thread, wanted) {
         (Some(event), _) => Ok(Some(event)),
         (None, tracees) if any || tracees => Ok(None),
         _ => Err(Errno::ECHILD),
     }
+}
+
+/// Whether the thread itself made the child; children of threads that are gone are everybody's.
+fn is_own(thread: &Arc<Thread>, child: &Process) -> bool {
+    let creator = child.creator();
+    creator == thread.tid()
+        || pid::find_thread(creator)
+            .is_none_or(|creator| !Arc::ptr_eq(&creator.process, &thread.process))
 }
 
 fn matches(child: &Arc<Process>, wanted: &Wanted) -> bool {
@@ -131,9 +141,14 @@ fn matches(child: &Arc<Process>, wanted: &Wanted) -> bool {
     by_target && (wanted.all_kinds || is_clone == wanted.clone_only)
 }
 
-fn child_change(me: &Arc<Process>, child: &Arc<Process>, wanted: &Wanted) -> Option<Event> {
+fn child_change(
+    me: &Arc<Process>,
+    child: &Arc<Process>,
+    wanted: &Wanted,
+    hidden: Hidden,
+) -> Option<Event> {
     if let Some(status) = child.zombie_status() {
-        if !wanted.exited {
+        if !wanted.exited || hidden == Hidden::End {
             return None;
         }
         let event = event_of(child, Change::Exited(status));
@@ -157,7 +172,8 @@ fn child_change(me: &Arc<Process>, child: &Arc<Process>, wanted: &Wanted) -> Opt
     change.map(|change| event_of(child, change))
 }
 
-fn event_of(child: &Arc<Process>, change: Change) -> Event {
+/// A change of a process, with its use of resources.
+pub(super) fn event_of(child: &Arc<Process>, change: Change) -> Event {
     let mut usage = child.usage();
     usage.add(&child.children_usage.lock());
     let uid = child.leader().map_or(0, |leader| leader.cred().uid);
@@ -183,6 +199,7 @@ pub(super) fn reap(parent: &Arc<Process>, child: &Arc<Process>) -> bool {
         }
         parent.remove_child(child);
     }
+    ptrace::reaped(child);
     let mut usage = child.usage();
     usage.add(&child.children_usage.lock());
     parent.children_usage.lock().add(&usage);

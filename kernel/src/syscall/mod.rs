@@ -18,6 +18,7 @@ mod notify;
 pub mod poll;
 mod prctl;
 pub mod process;
+mod ptrace;
 mod sched;
 mod signal;
 mod splice;
@@ -25,6 +26,7 @@ pub mod system;
 pub mod time;
 mod timer;
 pub mod trace;
+pub mod work;
 mod xattr;
 
 pub use cred::*;
@@ -41,6 +43,7 @@ pub use notify::*;
 pub use poll::*;
 pub use prctl::*;
 pub use process::*;
+pub use ptrace::*;
 pub use sched::*;
 pub use signal::*;
 pub use splice::*;
@@ -101,15 +104,16 @@ fn absent(cx: &mut Ctx, _regs: &mut ArgRegs) -> u64 {
 pub fn dispatch(cx: &mut Ctx) {
     let nr = cx.user.orig_rax;
     cx.thread.in_syscall.store(nr as i32, Ordering::Relaxed);
-    if cx.thread.signals.slow_syscall() {
-        dispatch_slow(cx);
+    if cx.thread.work() != 0 {
+        work::dispatch(cx);
     } else {
         call(cx);
     }
     cx.thread.in_syscall.store(-1, Ordering::Relaxed);
 }
 
-fn arguments(user: &UserContext) -> [u64; 6] {
+/// The arguments of a call in the order of its signature.
+pub fn arguments(user: &UserContext) -> [u64; 6] {
     [user.rdi, user.rsi, user.rdx, user.r10, user.r8, user.r9]
 }
 
@@ -123,22 +127,8 @@ fn call(cx: &mut Ctx) {
     };
     let mut regs = ArgRegs::new(arguments(cx.user));
     let value = handler(cx, &mut regs);
-    // execve and rt_sigreturn have replaced all registers and marked so.
+    // rt_sigreturn has replaced all registers and marked so.
     if cx.user.orig_rax != u64::MAX {
         cx.user.rax = value;
     }
-}
-
-/// The way of a call that is traced, filtered or printed.
-#[cold]
-fn dispatch_slow(cx: &mut Ctx) {
-    if !crate::process::ptrace::syscall_enter(cx) {
-        return;
-    }
-    let before = cx.user.orig_rax;
-    let args = arguments(cx.user);
-    trace::enter(cx, before, args);
-    call(cx);
-    trace::exit(cx, before, args);
-    crate::process::ptrace::syscall_exit(cx);
 }

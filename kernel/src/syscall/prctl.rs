@@ -7,7 +7,7 @@ use super::Ctx;
 use crate::mm::user::{UserAccess, UserStrAccess};
 use crate::prelude::*;
 use crate::process::signal::NSIG;
-use crate::process::{Cap, CapSet, SecureBits};
+use crate::process::{Cap, CapSet, SecureBits, seccomp, user_dispatch};
 
 const PR_SET_VMA_ANON_NAME: u64 = 0;
 const SPEC_NOT_AFFECTED: i32 = 0;
@@ -114,7 +114,17 @@ pub fn prctl(
         PrctlOption::PR_SET_TIMING if arg2 == PR_TIMING_STATISTICAL => {}
         PrctlOption::PR_GET_TSC => UserPtr::<i32>::new(arg2).write(&TSC_ENABLE)?,
         PrctlOption::PR_GET_SECCOMP => {
-            return Ok(thread.seccomp_mode.load(Ordering::Relaxed) as i32);
+            return Ok(seccomp::mode(thread) as i32);
+        }
+        PrctlOption::PR_SET_SECCOMP => match u32::try_from(arg2) {
+            Ok(seccomp::mode::STRICT) => seccomp::set_strict(thread)?,
+            Ok(seccomp::mode::FILTER) => {
+                return seccomp::set_filter(thread, SeccompFlags::empty(), UserPtr::new(arg3));
+            }
+            _ => return Err(Errno::EINVAL),
+        },
+        PrctlOption::PR_SET_SYSCALL_USER_DISPATCH => {
+            user_dispatch::set(thread, arg2, arg3, arg4, arg5)?;
         }
         PrctlOption::PR_GET_SPECULATION_CTRL if rest_zero => match arg2 {
             0..=2 => return Ok(SPEC_NOT_AFFECTED),

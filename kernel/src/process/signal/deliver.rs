@@ -15,14 +15,15 @@ use crate::syscall::Ctx;
 /// Delivers what is pending, then restarts or ends an interrupted system call.
 pub fn deliver_pending(cx: &mut Ctx) {
     task::current().clear_interrupt();
-    if cx.thread.exiting() {
-        return;
-    }
-    ptrace::stop_if_asked(cx);
-    if stop::group_stop_pending(cx.thread) {
-        stop::wait_while_stopped(cx.thread);
-    }
     while !cx.thread.exiting() {
+        if ptrace::trap_pending(cx.thread) {
+            ptrace::trap_stop(cx);
+            continue;
+        }
+        if stop::group_stop_pending(cx.thread) {
+            stop::wait_while_stopped(cx.thread);
+            continue;
+        }
         let wanted = !cx.thread.signals.blocked();
         let Some(info) = take_any(cx.thread, wanted) else {
             break;
@@ -32,7 +33,7 @@ pub fn deliver_pending(cx: &mut Ctx) {
         };
         if act(cx, &info) {
             // One frame at a time: the handler runs before the next signal is looked at.
-            if cx.thread.has_pending_signal() {
+            if cx.thread.has_pending_signal() || ptrace::trap_pending(cx.thread) {
                 task::current().interrupt();
             }
             return;
@@ -77,10 +78,16 @@ fn act(cx: &mut Ctx, info: &SigInfo) -> bool {
         }
         return false;
     }
+    kill_with(cx, info);
+    false
+}
+
+/// Ends the running process by a signal's default action, with a core file if it is one that leaves them.
+pub fn kill_with(cx: &mut Ctx, info: &SigInfo) {
+    let signo = info.signo();
     let dumped = bit(signo) & DEFAULT_CORE != 0 && crate::process::core_dump::dump(cx, info);
     let status = if dumped { signo | 0x80 } else { signo };
     exit::do_group_exit(cx.thread, status);
-    false
 }
 
 /// Terminal stop signals do nothing to a group that no shell could continue.
@@ -117,10 +124,13 @@ fn run_handler(cx: &mut Ctx, info: &SigInfo, action: &Action) {
     }
     cx.user.orig_rax = u64::MAX;
     crate::process::rseq::interrupted(cx.thread, cx.user);
+    let stepping = ptrace::suspend_step(cx);
     if frame::push(cx, info, action).is_err() {
         // No room for the frame: the program dies of it, even if it catches SIGSEGV.
         log::debug!("{}: bad signal stack", cx.thread.comm());
         exit::do_group_exit(cx.thread, sig::SEGV);
+    } else if stepping {
+        ptrace::notify_step(cx);
     }
 }
 

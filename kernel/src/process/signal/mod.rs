@@ -15,12 +15,12 @@ mod send;
 mod state;
 mod stop;
 
-pub use deliver::deliver_pending;
+pub use deliver::{deliver_pending, kill_with};
 pub use frame::{describe_altstack, min_stack_size, set_altstack, sigreturn};
 pub use queue::SigInfo;
 pub use send::{
-    discard, force_fault, force_segv, kill_process, send_pgrp, send_process, send_process_checked,
-    send_thread, send_thread_checked,
+    discard, force, force_fault, force_segv, kill_process, peek_queue, queue, send_pgrp,
+    send_process, send_process_checked, send_thread, send_thread_checked,
 };
 pub use state::{Action, ProcessSignals, ThreadSignals, take_any, wait_for};
 

@@ -56,6 +56,12 @@ impl SigInfo {
         Self { raw }
     }
 
+    /// Names another thread as the one that it comes from.
+    pub fn set_pid(&mut self, pid: u32) {
+        let [ids, ..] = &mut self.raw.fields;
+        *ids = *ids & !u64::from(u32::MAX) | u64::from(pid);
+    }
+
     /// The signal's number.
     pub fn signo(&self) -> i32 {
         self.raw.si_signo
@@ -125,6 +131,11 @@ impl Pending {
             self.set &= !bit(signo);
         }
         info
+    }
+
+    /// The signal at a place of the queue.
+    pub fn at(&self, place: usize) -> Option<SigInfo> {
+        self.queue.get(place).copied()
     }
 
     /// Forgets all signals of `mask`.

@@ -168,7 +168,8 @@ pub fn force_segv(thread: &Arc<Thread>) {
     force(thread, SigInfo::kernel(sig::SEGV));
 }
 
-fn force(thread: &Arc<Thread>, info: SigInfo) {
+/// A signal that the running thread gets whether or not it wants it; blocked or ignored, it takes its default action.
+pub fn force(thread: &Arc<Thread>, info: SigInfo) {
     let signo = info.signo();
     let signals = &thread.process.signals;
     let blocked = thread.signals.blocked() & bit(signo) != 0;
@@ -176,9 +177,23 @@ fn force(thread: &Arc<Thread>, info: SigInfo) {
         signals.set_action(signo, Action::default());
         thread.set_blocked(thread.signals.blocked() & !bit(signo));
     }
-    // A standard signal that is already pending is not queued again; either one ends the loop.
+    queue(thread, info);
+}
+
+/// Queues a signal for one thread without anything that sending it would do.
+pub fn queue(thread: &Arc<Thread>, info: SigInfo) {
+    // A standard signal that is pending already is enough.
     let _ = thread.signals.pending.lock().push(info, u64::MAX);
     thread.interrupt();
+}
+
+/// The signal at a place of the thread's queue, or of its process's.
+pub fn peek_queue(thread: &Thread, shared: bool, place: usize) -> Option<SigInfo> {
+    if shared {
+        thread.process.signals.pending.lock().at(place)
+    } else {
+        thread.signals.pending.lock().at(place)
+    }
 }
 
 /// Tells a parent of a stop or continuation of its child.

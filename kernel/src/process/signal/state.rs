@@ -1,6 +1,6 @@
 //! Signal state of processes and threads.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use keel_abi::flags::SaFlags;
 use keel_abi::types::{SIG_DFL, SIG_IGN};
 use keel_hal::task;
@@ -8,7 +8,7 @@ use keel_hal::task;
 use super::queue::{Pending, SigInfo};
 use super::{DEFAULT_IGNORED, NSIG, UNBLOCKABLE, bit, sig};
 use crate::prelude::*;
-use crate::process::Thread;
+use crate::process::{Thread, ptrace};
 
 /// What a signal does (`struct k_sigaction`).
 #[derive(Clone, Copy, Debug, Default)]
@@ -179,8 +179,6 @@ pub struct ThreadSignals {
     pub(super) saved_mask: SpinLock<Option<u64>>,
     /// The alternate stack.
     pub altstack: SpinLock<AltStack>,
-    /// System calls take the slow way: traced, filtered or printed.
-    slow: AtomicBool,
     /// Signals that rt_sigtimedwait is waiting for.
     waiting_for: AtomicU64,
     /// Trap number, error code and cr2 of the last fault, for the frame.
@@ -195,7 +193,6 @@ impl ThreadSignals {
             pending: SpinLock::new(Pending::default()),
             saved_mask: SpinLock::new(None),
             altstack: SpinLock::new(AltStack::default()),
-            slow: AtomicBool::new(crate::syscall::trace::enabled()),
             waiting_for: AtomicU64::new(0),
             last_fault: SpinLock::new((0, 0, 0)),
         }
@@ -226,15 +223,14 @@ impl ThreadSignals {
         self.pending.lock().set()
     }
 
-    /// Whether system calls take the slow way.
-    pub fn slow_syscall(&self) -> bool {
-        self.slow.load(Ordering::Relaxed)
+    /// The mask of after the present call, if that waits with a temporary one.
+    pub fn mask_to_restore(&self) -> u64 {
+        self.saved_mask.lock().unwrap_or_else(|| self.blocked())
     }
 
-    /// Makes system calls take the slow way, or the fast one again if nothing else wants it.
-    pub fn set_slow_syscall(&self, slow: bool) {
-        self.slow
-            .store(slow || crate::syscall::trace::enabled(), Ordering::Relaxed);
+    /// The present mask is to last beyond the present call.
+    pub fn forget_saved_mask(&self) {
+        *self.saved_mask.lock() = None;
     }
 
     /// Whether the thread wants the signal although it is blocked: rt_sigtimedwait waits for it.
@@ -327,7 +323,7 @@ pub fn wait_for(thread: &Arc<Thread>, wanted: u64, deadline: Option<u64>) -> Res
             return Ok(info);
         }
         if thread.interrupted() {
-            if thread.has_pending_signal() || thread.exiting() {
+            if thread.has_pending_signal() || thread.exiting() || ptrace::trap_pending(thread) {
                 return Err(Errno::EINTR);
             }
             task::current().clear_interrupt();

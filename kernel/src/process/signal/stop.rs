@@ -5,7 +5,7 @@ use super::send::notify_parent_of_job;
 use super::sig;
 use crate::prelude::*;
 use crate::process::process::JobState;
-use crate::process::{Process, Thread};
+use crate::process::{Process, Thread, ptrace};
 
 const CLD_STOPPED: i32 = 5;
 const CLD_CONTINUED: i32 = 6;
@@ -31,20 +31,21 @@ pub fn stop_here(thread: &Arc<Thread>, signo: i32) {
         }
         first
     };
-    if first {
-        for other in process.threads() {
-            if !Arc::ptr_eq(&other, thread) {
-                other.interrupt();
-            }
+    for other in process.threads() {
+        ptrace::group_stop(&other, signo);
+        if !Arc::ptr_eq(&other, thread) && (first || ptrace::trap_pending(&other)) {
+            other.interrupt();
         }
+    }
+    if first {
         notify_parent_of_job(process, |process| child_info(process, CLD_STOPPED, signo));
     }
     wait_while_stopped(thread);
 }
 
-/// Whether the process is stopped and this thread still has to stop.
+/// Whether the process is stopped and this thread still has to stop. A traced thread stops for its tracer instead.
 pub fn group_stop_pending(thread: &Thread) -> bool {
-    thread.process.job.lock().stopped_by.is_some()
+    thread.process.job.lock().stopped_by.is_some() && !ptrace::is_traced(thread)
 }
 
 /// Sleeps until the process is continued, or the thread killed.
@@ -76,6 +77,9 @@ pub(super) fn continue_process(process: &Arc<Process>) {
     };
     if was_stopped {
         wake_threads(process);
+        for thread in process.threads() {
+            ptrace::continued(&thread);
+        }
         notify_parent_of_job(process, |process| {
             child_info(process, CLD_CONTINUED, sig::CONT)
         });

@@ -9,7 +9,7 @@ use super::{TaskRef, dev_no, memory};
 use crate::prelude::*;
 use crate::process::process::{Usage, thread_usage};
 use crate::process::rlimit::Resource;
-use crate::process::{Process, Thread, ptrace};
+use crate::process::{Process, Thread, ptrace, seccomp};
 use crate::sched;
 
 /// `PF_*` flags that stat shows.
@@ -38,10 +38,12 @@ pub fn state(thread: &Thread) -> State {
         return State::Zombie;
     };
     let stopped = thread.process.job.lock().stopped_by.is_some();
+    if ptrace::is_stopped(thread) {
+        return State::TracingStop;
+    }
     match task.sleep_mode() {
         None => State::Running,
-        Some(_) if stopped && ptrace::is_traced(thread) => State::TracingStop,
-        Some(_) if stopped => State::Stopped,
+        Some(_) if stopped && !ptrace::is_traced(thread) => State::Stopped,
         Some(SleepMode::Interruptible) => State::Sleeping,
         Some(SleepMode::Killable | SleepMode::Uninterruptible) => State::DiskSleep,
     }
@@ -172,7 +174,7 @@ pub fn status(task: &TaskRef) -> Result<Status> {
         ngid: 0,
         pid: task.tid,
         ppid: process.ppid(),
-        tracer_pid: 0,
+        tracer_pid: ptrace::tracer_tid(&thread),
         uid: [cred.uid, cred.euid, cred.suid, cred.fsuid],
         gid: [cred.gid, cred.egid, cred.sgid, cred.fsgid],
         fd_size: if alive {
@@ -201,8 +203,7 @@ pub fn status(task: &TaskRef) -> Result<Status> {
         cap_bounding: cred.bounding.0,
         cap_ambient: cred.ambient.0,
         no_new_privs: cred.no_new_privs,
-        // As a Linux without CONFIG_SECCOMP, which seccomp(2) says too.
-        seccomp: None,
+        seccomp: Some((seccomp::mode(&thread), seccomp::filter_count(&thread))),
         // What prctl(PR_GET_SPECULATION_CTRL) with EINVAL stands for.
         store_bypass: "unknown",
         indirect_branch: "unsupported",
