@@ -81,17 +81,17 @@ fn prepare(
         flush(process, threads, STOP_SIGNALS);
         stop::continue_process(process);
     }
-    // Init gets only signals that it has handlers for; SIGKILL and SIGSTOP never.
     let action = process.signals.action(signo);
-    if process.pid == 1 && info.is_from_user() && action.handler == SIG_DFL {
-        return false;
-    }
     let blocked = match target {
         Some(thread) => thread.signals.blocked() & bit(signo) != 0,
         None => threads
             .iter()
             .all(|thread| thread.signals.blocked() & bit(signo) != 0),
     };
+    // Init gets only signals that it has handlers for or waits for with sigwait(3); SIGKILL and SIGSTOP never.
+    if process.pid == 1 && info.is_from_user() && action.handler == SIG_DFL && !blocked {
+        return false;
+    }
     let traced = threads
         .iter()
         .any(|thread| crate::process::ptrace::is_traced(thread));
