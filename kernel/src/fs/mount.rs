@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use hashbrown::HashMap;
 use keel_abi::flags::MountFlags;
 
+use super::superblock::Active;
 use super::{Dentry, FsContext, Inode, SuperBlock};
 use crate::prelude::*;
 
@@ -58,6 +59,7 @@ pub struct Propagation {
 pub struct Mount {
     /// Its number in /proc/PID/mountinfo.
     pub id: u32,
+    _active: Active,
     /// The file system.
     pub sb: Arc<SuperBlock>,
     /// What it shows as its root.
@@ -104,9 +106,9 @@ impl Mount {
         source: &[u8],
         flags: MountFlags,
     ) -> Arc<Self> {
-        sb.active.fetch_add(1, Ordering::AcqRel);
         let mount = Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            _active: Active::new(sb),
             sb: sb.clone(),
             root,
             source: source.to_vec(),
@@ -177,16 +179,6 @@ impl Mount {
         Path {
             mount: self.clone(),
             dentry: self.root.clone(),
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        if self.sb.active.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.root.drop_children();
-            super::notify::unmounted(&self.sb);
-            self.sb.ops.unmount();
         }
     }
 }

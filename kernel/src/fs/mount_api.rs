@@ -7,6 +7,7 @@ use core::sync::atomic::Ordering;
 use keel_abi::flags::{MountAttrFlags, MountFlags, OpenFlags};
 
 use super::mount::{Mount, MountNamespace};
+use super::superblock::Active;
 use super::{File, FileOps, FileSystemType, SuperBlock, mounting};
 use crate::prelude::*;
 use crate::process::Thread;
@@ -18,7 +19,7 @@ struct Config {
     read_only: bool,
     /// Options as in mount(2)'s `data`.
     data: Vec<u8>,
-    sb: Option<Arc<SuperBlock>>,
+    sb: Option<Active>,
     /// A mount of `sb` has been made from it.
     mounted: bool,
 }
@@ -61,7 +62,7 @@ impl FsConfig {
     pub fn pick(sb: &Arc<SuperBlock>) -> Arc<File> {
         let config = Config {
             read_only: sb.is_read_only(),
-            sb: Some(sb.clone()),
+            sb: Some(Active::new(sb)),
             ..Config::default()
         };
         let ops = Self {
@@ -113,7 +114,7 @@ impl FsConfig {
         let sb = self
             .fs_type
             .mount(config.source.as_deref(), config.read_only, &config.data)?;
-        config.sb = Some(sb);
+        config.sb = Some(Active::new(&sb));
         Ok(())
     }
 
@@ -122,7 +123,8 @@ impl FsConfig {
         let mut config = self.config.lock();
         let sb = config
             .sb
-            .clone()
+            .as_ref()
+            .map(|active| active.sb().clone())
             .filter(|_| self.picked)
             .ok_or(Errno::EINVAL)?;
         mounting::reconfigure(&sb, config.read_only, &config.data)?;
@@ -135,7 +137,8 @@ impl FsConfig {
         let mut config = self.config.lock();
         let sb = config
             .sb
-            .clone()
+            .as_ref()
+            .map(|active| active.sb().clone())
             .filter(|_| !self.picked)
             .ok_or(Errno::EINVAL)?;
         if config.mounted {

@@ -80,7 +80,7 @@ pub struct SuperBlock {
     /// What inotify and its kin watch in it.
     pub notify: super::notify::SuperMarks,
     /// How many mounts show it.
-    pub(super) active: core::sync::atomic::AtomicUsize,
+    active: core::sync::atomic::AtomicUsize,
 }
 
 /// The root directory. Its inode refers to the file system, which refers to it: whoever does not live as long as the
@@ -166,6 +166,38 @@ impl SuperBlock {
     /// Marks it (not) writable.
     pub fn set_read_only(&self, read_only: bool) {
         self.read_only.store(read_only, Ordering::Relaxed);
+    }
+}
+
+/// A use that keeps a file system mounted: a mount of it, or a configuration that made it. The last one to go
+/// unmounts it.
+pub struct Active(Arc<SuperBlock>);
+
+impl Active {
+    /// One more use.
+    pub fn new(sb: &Arc<SuperBlock>) -> Self {
+        sb.active.fetch_add(1, Ordering::AcqRel);
+        Self(sb.clone())
+    }
+
+    /// The file system.
+    pub fn sb(&self) -> &Arc<SuperBlock> {
+        &self.0
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        let sb = &self.0;
+        if sb.active.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        let root = sb.root.read().dentry.clone();
+        if let Some(root) = root {
+            root.drop_children();
+        }
+        super::notify::unmounted(sb);
+        sb.ops.unmount();
     }
 }
 
