@@ -158,6 +158,15 @@ impl Epoll {
         Ok(())
     }
 
+    /// The `nth` file that is watched by this number (kcmp(2)).
+    pub fn target(&self, fd: i32, nth: usize) -> Option<Arc<File>> {
+        let items = self.items.lock();
+        items
+            .range((fd, 0)..=(fd, usize::MAX))
+            .filter_map(|(_, item)| item.file.upgrade())
+            .nth(nth)
+    }
+
     /// EPOLL_CTL_MOD: ENOENT, EINVAL for EPOLLEXCLUSIVE.
     pub fn modify(&self, fd: i32, file: &Arc<File>, events: EpollEvents, data: u64) -> Result<()> {
         let item = self

@@ -271,6 +271,12 @@ fn inherit_process(old: &Arc<Process>, new: &Arc<Process>) {
     new.set_oom_score_adj(old.oom_score_adj());
     new.dumpable
         .store(old.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
+    new.mce_kill
+        .store(old.mce_kill.load(Ordering::Relaxed), Ordering::Relaxed);
+    new.coredump_filter.store(
+        old.coredump_filter.load(Ordering::Relaxed),
+        Ordering::Relaxed,
+    );
     let subreaper =
         old.child_subreaper.load(Ordering::Relaxed) || old.has_subreaper.load(Ordering::Relaxed);
     new.has_subreaper.store(subreaper, Ordering::Relaxed);
@@ -309,7 +315,7 @@ fn publish(parent: &Arc<Thread>, child: &Arc<Thread>, flags: CloneFlags) {
         };
         child.process.set_parent(&real_parent);
         pid::insert_process(&child.process);
-    } else if child.process.group_exiting() {
+    } else if child.process.group_exiting() || super::core_dump::in_progress(&child.process) {
         child.request_exit(0);
     }
 }

@@ -510,7 +510,7 @@ fn install(
     let ids_changed = new_cred.euid != old_cred.euid || new_cred.egid != old_cred.egid;
     let readable = crate::fs::permission::may_read(&program.file.inode, old_cred);
     let dumpable = if secure || ids_changed || !readable {
-        0
+        super::core_dump::SUID_DUMPABLE.load(Ordering::Relaxed)
     } else {
         1
     };

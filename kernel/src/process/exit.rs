@@ -42,6 +42,7 @@ pub fn do_group_exit(thread: &Arc<Thread>, status: i32) {
 pub(super) fn finish(thread: &Arc<Thread>) {
     let process = thread.process.clone();
     super::ptrace::exiting(thread);
+    super::acct::note_memory(thread);
     crate::sched::task_exits();
     release_user_state(thread);
     let usage = thread_usage(thread);
@@ -119,16 +120,13 @@ fn process_finished(
         );
     }
     process.timers.delete_all();
+    super::acct::process_ended(process, thread, end_status(process, thread));
     if let Some(tty) = tty {
         crate::device::tty::session_leader_exited(&tty, process);
     }
     *process.tty.lock() = None;
     *process.exe.lock() = None;
-    let status = if process.group_exiting() {
-        process.group_status()
-    } else {
-        thread.exit_status.load(Ordering::Relaxed)
-    };
+    let status = end_status(process, thread);
     orphan_children(process);
     let parent = {
         let _family = FAMILY.lock();
@@ -140,6 +138,15 @@ fn process_finished(
     process
         .exit_wait
         .wake(usize::MAX, u64::from(crate::fs::PollEvents::IN.bits()));
+}
+
+/// What a process ends with whose last thread is `thread`.
+fn end_status(process: &Process, thread: &Thread) -> i32 {
+    if process.group_exiting() {
+        process.group_status()
+    } else {
+        thread.exit_status.load(Ordering::Relaxed)
+    }
 }
 
 /// Tells who is to hear first of a process's end: a tracer, or its parent.

@@ -9,12 +9,15 @@
 //!
 //! Lock order: [`FAMILY`] → the pid table → a process's own spin locks → signal locks.
 
+pub mod acct;
 pub mod clone;
 pub mod core_dump;
 pub mod cpu_limit;
 mod cred;
 pub mod exec;
 pub mod exit;
+mod helper;
+pub mod kcmp;
 pub mod nsproxy;
 pub mod pid;
 #[allow(clippy::module_inception)] // the type is Linux's `Process` of the subsystem `process`

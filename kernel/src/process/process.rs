@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use keel_ld_support::coredump::filter_bits;
+
 use super::rlimit::RLimits;
 use super::signal::ProcessSignals;
 use super::{Cred, Thread};
@@ -117,6 +119,14 @@ pub struct Process {
     pub timers: crate::time::posix_timer::ProcessTimers,
     /// What the tick counts against RLIMIT_CPU.
     pub cpu_count: super::cpu_limit::CpuCount,
+    /// PR_MCE_KILL: 0 late, 1 early, 2 the default.
+    pub mce_kill: AtomicU32,
+    /// KiB that its memory spanned at its end, for accounting.
+    pub(super) final_kb: AtomicU64,
+    /// A core file of it is being written.
+    pub(super) dump: SpinLock<Option<Arc<super::core_dump::Dump>>>,
+    /// Which mappings go into core files (`/proc/PID/coredump_filter`).
+    pub coredump_filter: AtomicU32,
     /// How many threads its threads trace.
     pub(super) tracees: AtomicUsize,
     /// Its threads that have ended and whose tracers have not heard of it yet.
@@ -169,6 +179,10 @@ impl Process {
             thread_gone: WaitQueue::new(),
             timers: crate::time::posix_timer::ProcessTimers::default(),
             cpu_count: super::cpu_limit::CpuCount::default(),
+            mce_kill: AtomicU32::new(2),
+            final_kb: AtomicU64::new(0),
+            dump: SpinLock::new(None),
+            coredump_filter: AtomicU32::new(filter_bits::DEFAULT),
             tracees: AtomicUsize::new(0),
             ghosts: AtomicUsize::new(0),
             seccomp_sync: SpinLock::new(()),

@@ -27,6 +27,7 @@ pub fn user_loop(thread: Arc<Thread>, mut user: UserContext) {
         before_user_mode(&mut cx);
     }
     let status = thread.exit_status.load(Ordering::Relaxed);
+    super::core_dump::attend(&cx);
     super::ptrace::exit_event(&mut cx, status);
     super::exit::finish(&thread);
 }

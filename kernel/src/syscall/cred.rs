@@ -93,10 +93,12 @@ fn adjust_fs_caps(old_fsuid: u32, new: &mut Cred) {
 
 fn commit(cx: &Ctx, old: &Cred, new: Cred) {
     if old.euid != new.euid || old.egid != new.egid || old.fsuid != new.fsuid {
+        let dumpable =
+            crate::process::core_dump::SUID_DUMPABLE.load(core::sync::atomic::Ordering::Relaxed);
         cx.thread
             .process
             .dumpable
-            .store(0, core::sync::atomic::Ordering::Relaxed);
+            .store(dumpable, core::sync::atomic::Ordering::Relaxed);
         cx.thread
             .pdeath_signal
             .store(0, core::sync::atomic::Ordering::Relaxed);

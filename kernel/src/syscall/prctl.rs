@@ -130,6 +130,13 @@ pub fn prctl(
             0..=2 => return Ok(SPEC_NOT_AFFECTED),
             _ => return Err(Errno::ENODEV),
         },
+        PrctlOption::PR_SET_SPECULATION_CTRL if arg4 == 0 && arg5 == 0 => {
+            return set_speculation(arg2, arg3);
+        }
+        PrctlOption::PR_MCE_KILL if arg4 == 0 && arg5 == 0 => mce_kill(cx, arg2, arg3)?,
+        PrctlOption::PR_MCE_KILL_GET if arg2 == 0 && rest_zero => {
+            return Ok(process.mce_kill.load(Ordering::Relaxed) as i32);
+        }
         PrctlOption::PR_SET_VMA if arg2 == PR_SET_VMA_ANON_NAME => {
             name_memory(cx, arg3, arg4, arg5)?;
         }
@@ -150,6 +157,39 @@ pub fn prctl(
         _ => return Err(Errno::EINVAL),
     }
     Ok(0)
+}
+
+/// No processor here is told to speculate less: ENXIO where that is refused, ENODEV for unknown kinds.
+fn set_speculation(kind: u64, control: u64) -> Result<i32> {
+    const STORE_BYPASS: u64 = 0;
+    const INDIRECT_BRANCH: u64 = 1;
+    const L1D_FLUSH: u64 = 2;
+    const ENABLE: u64 = 1 << 1;
+    const DISABLE: u64 = 1 << 2;
+    const FORCE_DISABLE: u64 = 1 << 3;
+    match (kind, control) {
+        (STORE_BYPASS, _) => Err(Errno::ENXIO),
+        (INDIRECT_BRANCH, ENABLE) => Ok(0),
+        (INDIRECT_BRANCH, DISABLE | FORCE_DISABLE) | (L1D_FLUSH, _) => Err(Errno::EPERM),
+        (INDIRECT_BRANCH, _) => Err(Errno::ERANGE),
+        _ => Err(Errno::ENODEV),
+    }
+}
+
+/// PR_MCE_KILL: when a program hears of a broken page. Kept for PR_MCE_KILL_GET and for children; no memory is ever
+/// found broken.
+fn mce_kill(cx: &Ctx, what: u64, policy: u64) -> Result<()> {
+    const CLEAR: u64 = 0;
+    const SET: u64 = 1;
+    const DEFAULT: u32 = 2;
+    let policy = match (what, u32::try_from(policy)) {
+        (CLEAR, Ok(0)) => DEFAULT,
+        (SET, Ok(policy)) if policy <= DEFAULT => policy,
+        _ => return Err(Errno::EINVAL),
+    };
+    let process = &cx.thread.process;
+    process.mce_kill.store(policy, Ordering::Relaxed);
+    Ok(())
 }
 
 fn capability(raw: u64) -> Result<Cap> {

@@ -1,11 +1,16 @@
-//! Watching and confining: ptrace, seccomp.
+//! Watching and confining: ptrace, seccomp, kcmp, acct.
 
 use keel_abi::prelude::*;
 use keel_abi::types::{SeccompNotifSizes, SockFprog};
 
 use super::Ctx;
+use crate::fs::namei::LookupFlags;
 use crate::mm::user::UserAccess;
-use crate::process::{find_thread, ptrace as tracing, seccomp as confining};
+use crate::mm::user::UserStrAccess;
+use crate::process::{
+    Cap, acct as accounting, find_thread, kcmp as comparing, ptrace as tracing,
+    seccomp as confining,
+};
 
 pub fn ptrace(cx: &mut Ctx, request: PtraceRequest, pid: Pid, addr: u64, data: u64) -> Result<i64> {
     if request == PtraceRequest::PTRACE_TRACEME {
@@ -60,4 +65,37 @@ pub fn seccomp(
         }
         _ => Err(Errno::EINVAL),
     }
+}
+
+pub fn kcmp(cx: &mut Ctx, pid1: Pid, pid2: Pid, ty: KcmpType, idx1: u64, idx2: u64) -> Result<i32> {
+    let thread = |pid: Pid| {
+        u32::try_from(pid.0)
+            .ok()
+            .and_then(find_thread)
+            .ok_or(Errno::ESRCH)
+    };
+    let (first, second) = (thread(pid1)?, thread(pid2)?);
+    if ![&first, &second]
+        .iter()
+        .all(|target| tracing::may_access_real(cx.thread, target))
+    {
+        return Err(Errno::EPERM);
+    }
+    comparing::compare(&first, &second, ty, idx1, idx2)
+}
+
+pub fn acct(cx: &mut Ctx, filename: UserStr) -> Result<()> {
+    cx.thread.cred().require(Cap::SYS_PACCT)?;
+    if filename.is_null() {
+        accounting::set(None);
+        return Ok(());
+    }
+    let path = filename.read_path()?;
+    let flags = OpenFlags::WRONLY | OpenFlags::APPEND;
+    let file = crate::fs::open(cx.thread, DirFd::CWD, &path, flags, 0, LookupFlags::empty())?;
+    if !file.inode.is_regular() {
+        return Err(Errno::EACCES);
+    }
+    accounting::set(Some(file));
+    Ok(())
 }

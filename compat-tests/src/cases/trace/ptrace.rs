@@ -322,4 +322,147 @@ pub static CASES: &[Case] = &[
         request(PTRACE_KILL, child.pid, 0, 0).is(0);
         child.dies(SIGKILL);
     }),
+    case!("ptrace", "watchpoint_stops_behind_the_write", || {
+        const DEBUGREG: usize = 848;
+        let at = map_anon(PAGE, PROT_READ | PROT_WRITE);
+        let child = tracee(|| poke(at + 8, 7));
+        request(PTRACE_POKEUSER, child.pid, DEBUGREG, at + 8).is(0);
+        // Breakpoint 0: writes, one byte.
+        request(PTRACE_POKEUSER, child.pid, DEBUGREG + 56, 1 | 1 << 16).is(0);
+        request(PTRACE_CONT, child.pid, 0, 0).is(0);
+        assert_eq!(child.wait().stopped(), Some(SIGTRAP));
+        let mut status = 0u64;
+        let out = (&raw mut status).expose_provenance();
+        request(PTRACE_PEEKUSER, child.pid, DEBUGREG + 48, out).is(0);
+        assert_eq!(*std::hint::black_box(&mut status) & 0xf, 1);
+        let mut info = [0i32; 32];
+        request(PTRACE_GETSIGINFO, child.pid, 0, info.as_mut_ptr().raw()).is(0);
+        // TRAP_HWBKPT
+        assert_eq!(std::hint::black_box(&mut info)[2], 4);
+        request(PTRACE_PEEKDATA, child.pid, at + 8, out).is(0);
+        assert_eq!(*std::hint::black_box(&mut status), 7);
+        request(PTRACE_POKEUSER, child.pid, DEBUGREG + 32, 0).err(EIO);
+        request(PTRACE_CONT, child.pid, 0, 0).is(0);
+        child.ok();
+    }),
+    case!("ptrace", "group_stop_can_be_listened_to", || {
+        let child = fork(|| sleep_ms(60_000));
+        request(PTRACE_SEIZE, child.pid, 0, 0).is(0);
+        child.kill(SIGSTOP);
+        // The signal itself, then the group stop that it leads to.
+        assert_eq!(child.wait().0 >> 8, SIGSTOP);
+        request(PTRACE_CONT, child.pid, 0, SIGSTOP as usize).is(0);
+        assert_eq!(child.wait().0 >> 8, SIGSTOP | PTRACE_EVENT_STOP << 8);
+        request(PTRACE_LISTEN, child.pid, 0, 0).is(0);
+        request(PTRACE_CONT, child.pid, 0, 0).err(ESRCH);
+        child.kill(SIGCONT);
+        assert_eq!(child.wait().0 >> 8, SIGTRAP | PTRACE_EVENT_STOP << 8);
+        request(PTRACE_CONT, child.pid, 0, 0).is(0);
+        assert_eq!(child.wait().0 >> 8, SIGCONT);
+        request(PTRACE_DETACH, child.pid, 0, 0).is(0);
+        child.kill(SIGKILL);
+        child.dies(SIGKILL);
+    }),
+    case!("ptrace", "signal_mask_and_queue_can_be_read", || {
+        let child = tracee(|| {
+            sigmask(SIG_BLOCK, bit(SIGUSR1));
+            sc!(kill, getpid(), SIGUSR1).is(0);
+            sc!(kill, getpid(), SIGUSR2).is(0);
+        });
+        request(PTRACE_CONT, child.pid, 0, 0).is(0);
+        assert_eq!(child.wait().stopped(), Some(SIGUSR2));
+        let mut mask = 0u64;
+        let out = (&raw mut mask).expose_provenance();
+        request(PTRACE_GETSIGMASK as u32, child.pid, 8, out).is(0);
+        assert_eq!(*std::hint::black_box(&mut mask), bit(SIGUSR1));
+        request(PTRACE_GETSIGMASK as u32, child.pid, 4, out).err(EINVAL);
+        let mut infos = [0i32; 64];
+        // From the first on, of the process's queue, two at most.
+        let args = [0u64, 1 | 2 << 32];
+        let at = infos.as_mut_ptr().raw();
+        request(
+            PTRACE_PEEKSIGINFO as u32,
+            child.pid,
+            args.as_ptr().raw(),
+            at,
+        )
+        .is(1);
+        assert_eq!(std::hint::black_box(&mut infos)[0], SIGUSR1);
+        request(PTRACE_CONT, child.pid, 0, 0).is(0);
+        child.ok();
+    }),
+    case!("ptrace wait4", "threads_end_one_by_one", || {
+        let child = tracee(|| {
+            std::thread::spawn(|| ()).join().unwrap();
+        });
+        options(child, PTRACE_O_TRACECLONE);
+        request(PTRACE_CONT, child.pid, 0, 0).is(0);
+        let mut ended = Vec::new();
+        loop {
+            let mut status = 0i32;
+            let at = (&raw mut status).expose_provenance();
+            let pid = sc!(wait4, -1, at, __WALL, 0).ok() as i32;
+            let status = *std::hint::black_box(&mut status);
+            if status & 0x7f == 0x7f {
+                let _ = request(PTRACE_CONT, pid, 0, 0).errno();
+            } else {
+                ended.push(pid);
+                if pid == child.pid {
+                    break;
+                }
+            }
+        }
+        assert_eq!(ended.len(), 2);
+        assert_eq!(ended[1], child.pid);
+    }),
+    case!("ptrace", "parent_waits_after_the_tracer", || {
+        let (r, w) = pipe();
+        let child = fork(|| ignore(read_some(r, 1)));
+        let tracer = fork(|| {
+            request(PTRACE_SEIZE, child.pid, 0, 0).is(0);
+            write_all(w, b"x");
+            assert_eq!(child.wait_for(__WALL).code(), Some(0));
+        });
+        tracer.ok();
+        child.ok();
+    }),
+    case!("ptrace", "extended_registers", || {
+        let child = tracee(|| ());
+        let mut area = vec![0u8; 16384];
+        let mut iov = [area.as_mut_ptr().raw(), area.len()];
+        request(PTRACE_GETREGSET, child.pid, 0x202, iov.as_mut_ptr().raw())
+            .skip_on(&[ENODEV])
+            .is(0);
+        let len = std::hint::black_box(&mut iov)[1];
+        assert!(len >= 576, "{len}");
+        // The features that are enabled: x87 and SSE at least.
+        assert_eq!(area[464] & 3, 3);
+        request(PTRACE_SETREGSET, child.pid, 0x202, iov.as_mut_ptr().raw()).is(0);
+        let mut fp = [0u8; 512];
+        request(PTRACE_GETFPREGS, child.pid, 0, fp.as_mut_ptr().raw()).is(0);
+        fp[160] = 0x5a;
+        request(PTRACE_SETFPREGS, child.pid, 0, fp.as_mut_ptr().raw()).is(0);
+        fp[160] = 0;
+        request(PTRACE_GETFPREGS, child.pid, 0, fp.as_mut_ptr().raw()).is(0);
+        assert_eq!(std::hint::black_box(&mut fp)[160], 0x5a);
+        fp[27] = 0xff;
+        request(PTRACE_SETFPREGS, child.pid, 0, fp.as_mut_ptr().raw()).err(EINVAL);
+        request(PTRACE_KILL, child.pid, 0, 0).is(0);
+        child.dies(SIGKILL);
+    }),
+    case!("ptrace", "call_can_be_emulated", || {
+        let child = tracee(|| sc!(getppid).is(77));
+        loop {
+            request(PTRACE_SYSEMU as u32, child.pid, 0, 0).is(0);
+            assert_eq!(child.wait().stopped(), Some(SIGTRAP));
+            let mut regs = registers_of(child.pid);
+            if regs.orig_rax as i64 == SYS_getppid {
+                regs.rax = 77;
+                set_registers(child.pid, &regs);
+                break;
+            }
+        }
+        request(PTRACE_CONT, child.pid, 0, 0).is(0);
+        child.ok();
+    }),
 ];

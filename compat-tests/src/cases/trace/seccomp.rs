@@ -176,4 +176,115 @@ pub static CASES: &[Case] = &[
         sc!(landlock_create_ruleset, [1u64 << 60], 8, 0).err(EINVAL);
         sc!(landlock_restrict_self, 99, 0).err_any(&[EBADF, EPERM]);
     }),
+    case!("seccomp ioctl", "supervisor_decides", || {
+        const RECV: u32 = 0xc050_2100;
+        const SEND: u32 = 0xc018_2101;
+        const ID_VALID: u32 = 0x4008_2102;
+        let parent = getpid();
+        let (r, w) = pipe();
+        // A thread of the child decides about the calls of another.
+        let child = fork(|| {
+            no_new_privs();
+            // SECCOMP_FILTER_FLAG_NEW_LISTENER
+            let fd = install(&filter(SYS_getppid, 0x7fc0_0000), 8)
+                .skip_on(&[ENOSYS, EINVAL])
+                .fd();
+            let supervisor = std::thread::spawn(move || {
+                for (value, error, flags) in
+                    [(4711u64, 0u32, 0u32), (0, EXDEV as u32, 0), (0, 0, 1)]
+                {
+                    let mut call = [0u64; 10];
+                    sc!(ioctl, fd, RECV, &mut call).is(0);
+                    let call = std::hint::black_box(&mut call);
+                    assert_eq!(call[2] as u32, SYS_getppid as u32);
+                    sc!(ioctl, fd, ID_VALID, &[call[0]]).is(0);
+                    let error = error.wrapping_neg();
+                    let reply = [call[0], value, u64::from(error) | u64::from(flags) << 32];
+                    sc!(ioctl, fd, SEND, &reply).is(0);
+                    sc!(ioctl, fd, SEND, &reply).err_any(&[ENOENT, EINPROGRESS]);
+                }
+            });
+            sc!(getppid).is(4711);
+            sc!(getppid).err(EXDEV);
+            sc!(getppid).is(i64::from(parent));
+            supervisor.join().unwrap();
+            close(fd);
+            sc!(getppid).err(ENOSYS);
+            write_all(w, b"done");
+        });
+        child.ok();
+        assert_eq!(read_some(r, 8), b"done");
+    }),
+    case!("seccomp", "every_thread_is_confined_together", || {
+        confined(0x7fff_0000, || {
+            let gate = Gate::new();
+            std::thread::scope(|scope| {
+                let thread = scope.spawn(|| {
+                    gate.wait();
+                    sc!(getppid).err(44);
+                });
+                // SECCOMP_FILTER_FLAG_TSYNC
+                install(&filter(SYS_getppid, 0x0005_0000 | 44), 1).is(0);
+                gate.open();
+                thread.join().unwrap();
+            });
+        })
+        .ok();
+    }),
+    case!("seccomp ptrace", "tracer_decides", || {
+        // Without a tracer there is nobody to ask.
+        confined(0x7ff0_0000 | 5, || sc!(getppid).err(ENOSYS)).ok();
+        let child = fork(|| {
+            sc!(ptrace, PTRACE_TRACEME, 0, 0, 0).is(0);
+            sc!(kill, getpid(), SIGSTOP).is(0);
+            no_new_privs();
+            install(&filter(SYS_getppid, 0x7ff0_0000 | 5), 0).is(0);
+            sc!(getppid).ok();
+        });
+        assert_eq!(child.wait().stopped(), Some(SIGSTOP));
+        let option = PTRACE_O_TRACESECCOMP as usize;
+        sc!(ptrace, PTRACE_SETOPTIONS, child.pid, 0, option).is(0);
+        sc!(ptrace, PTRACE_CONT, child.pid, 0, 0).is(0);
+        assert_eq!(child.wait().0 >> 16, PTRACE_EVENT_SECCOMP);
+        let mut message = 0u64;
+        let at = (&raw mut message).expose_provenance();
+        sc!(ptrace, PTRACE_GETEVENTMSG, child.pid, 0, at).is(0);
+        assert_eq!(*std::hint::black_box(&mut message), 5);
+        sc!(ptrace, PTRACE_CONT, child.pid, 0, 0).is(0);
+        child.ok();
+    }),
+    case!("seccomp", "thread_can_be_killed_alone", || {
+        confined(0, || {
+            let child = fork(|| {
+                let dead = std::thread::spawn(|| ignore(sc!(getppid).errno()));
+                sleep_ms(200);
+                drop(dead);
+                exit(6);
+            });
+            child.exits(6);
+        })
+        .ok();
+    }),
+    case!("prctl", "user_dispatch_makes_signals_of_calls", || {
+        const SET: i32 = 59;
+        let switch = map_anon(PAGE, PROT_READ | PROT_WRITE);
+        sc!(prctl, SET, 1, 0, 0, switch).skip_on(&[EINVAL]).is(0);
+        on_signal(SIGSYS, 0);
+        sc!(prctl, SET, 0, 0, 0, 0).is(0);
+        sc!(prctl, SET, 0, 1, 0, 0).err(EINVAL);
+        sc!(prctl, SET, 2, 0, 0, 0).err(EINVAL);
+        sc!(prctl, SET, 1, 8, 0, 0).err(EINVAL);
+        sc!(prctl, SET, 1, 0, 0, usize::MAX).err(EFAULT);
+        // All calls are blocked while the byte says so; the handler's return passes as SIGSYS would again, so the
+        // child dies of it.
+        let child = fork(|| {
+            set_disposition(SIGSYS, SIG_DFL);
+            sc!(prctl, SET, 1, 0, 0, switch).is(0);
+            sc!(getppid).ok();
+            poke(switch, 1);
+            let _ = sc!(getppid).errno();
+            poke(switch, 0);
+        });
+        child.dies(SIGSYS);
+    }),
 ];

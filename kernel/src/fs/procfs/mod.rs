@@ -18,6 +18,7 @@ pub mod ns;
 mod sysctl;
 mod system;
 mod task;
+pub use task::shown_path;
 
 use super::superblock::{SuperBlock, anonymous_dev};
 use super::{Dentry, FileSystemType, FsStats, SuperOps};

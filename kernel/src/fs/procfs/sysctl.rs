@@ -9,7 +9,7 @@ use keel_procfs::{Ctl, CtlValue};
 use crate::fs::notify::{dnotify, inotify};
 use crate::fs::{NR_OPEN, locks, page_cache, protected};
 use crate::prelude::*;
-use crate::process::{Cap, exec, nsproxy, pid};
+use crate::process::{Cap, core_dump, exec, nsproxy, pid, seccomp};
 use crate::{device, mm, printk, process, sched, syscall};
 
 /// Most supplementary groups (`NGROUPS_MAX`).
@@ -84,7 +84,7 @@ pub fn get(ctl: Ctl, _device: Option<&[u8]>) -> Option<CtlValue> {
         Ctl::FsLeasesEnable => int(i64::from(locks::LEASES_ENABLED.load(Ordering::Relaxed))),
         Ctl::FsOverflowuid | Ctl::FsOverflowgid => int(OVERFLOW_ID),
         Ctl::FsPipeMaxSize => int(crate::ipc::pipe::MAX_SIZE as i64),
-        Ctl::FsSuidDumpable => int(0),
+        Ctl::FsSuidDumpable => int(i64::from(core_dump::SUID_DUMPABLE.load(Ordering::Relaxed))),
         _ => kernel(ctl).or_else(|| vm(ctl)),
     }
 }
@@ -105,6 +105,14 @@ fn kernel(ctl: Ctl) -> Option<CtlValue> {
     match ctl {
         Ctl::KernelArch => text("x86_64"),
         Ctl::KernelCapLastCap => int(i64::from(Cap::LAST.0)),
+        Ctl::KernelCorePattern => Some(CtlValue::Text(core_dump::pattern())),
+        Ctl::KernelCorePipeLimit => int(0),
+        Ctl::KernelCoreUsesPid => int(i64::from(core_dump::USES_PID.load(Ordering::Relaxed))),
+        Ctl::KernelSeccompActionsAvail => Some(CtlValue::Text(seccomp_actions(u32::MAX))),
+        Ctl::KernelSeccompActionsLogged => {
+            let logged = seccomp::ACTIONS_LOGGED.load(Ordering::Relaxed);
+            Some(CtlValue::Text(seccomp_actions(logged)))
+        }
         Ctl::KernelCtrlAltDel => int(i64::from(syscall::CTRL_ALT_DEL.load(Ordering::Relaxed))),
         Ctl::KernelDomainname => names().map(|names| CtlValue::Text(names.domain)),
         Ctl::KernelHostname => names().map(|names| CtlValue::Text(names.host)),
@@ -157,6 +165,8 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
     match ctl {
         Ctl::KernelHostname | Ctl::KernelDomainname => return set_name(ctl, value),
         Ctl::KernelPrintk => return set_printk(value),
+        Ctl::KernelCorePattern => return set_core_pattern(value),
+        Ctl::KernelSeccompActionsLogged => return set_seccomp_logged(value),
         _ => {}
     }
     let Some(number) = value.as_i64() else {
@@ -181,6 +191,8 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
         }
         Ctl::FsLeaseBreakTime => locks::LEASE_BREAK_SECS.store(small()?, Ordering::Relaxed),
         Ctl::FsLeasesEnable => locks::LEASES_ENABLED.store(number != 0, Ordering::Relaxed),
+        Ctl::FsSuidDumpable => core_dump::SUID_DUMPABLE.store(small()?, Ordering::Relaxed),
+        Ctl::KernelCoreUsesPid => core_dump::USES_PID.store(number != 0, Ordering::Relaxed),
         Ctl::KernelCtrlAltDel => syscall::CTRL_ALT_DEL.store(number != 0, Ordering::Relaxed),
         Ctl::KernelPanic => set_panic(i32::try_from(number).map_err(|_| Errno::EINVAL)?),
         Ctl::KernelPidMax if number >= PID_MAX_MIN => {
@@ -200,6 +212,48 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
         Ctl::VmDropCaches => drop_caches(number),
         _ => return keep(ctl, device, value),
     }
+    Ok(())
+}
+
+fn set_core_pattern(value: &CtlValue) -> Result<()> {
+    let CtlValue::Text(pattern) = value else {
+        return Err(Errno::EINVAL);
+    };
+    let old = core_dump::PATTERN.lock().replace(pattern.clone());
+    drop(old);
+    Ok(())
+}
+
+/// The names of the actions whose bits are set.
+fn seccomp_actions(bits: u32) -> Vec<u8> {
+    let names: Vec<&str> = seccomp::ACTIONS
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| bits >> at & 1 != 0)
+        .map(|(_, (_, name))| *name)
+        .collect();
+    names.join(" ").into_bytes()
+}
+
+/// EINVAL for unknown names, and for `allow`, which is never logged.
+fn set_seccomp_logged(value: &CtlValue) -> Result<()> {
+    let CtlValue::Text(names) = value else {
+        return Err(Errno::EINVAL);
+    };
+    let mut bits = 0;
+    for name in names
+        .split(u8::is_ascii_whitespace)
+        .filter(|name| !name.is_empty())
+    {
+        let at = seccomp::ACTIONS
+            .iter()
+            .position(|(action, known)| {
+                known.as_bytes() == name && *action != seccomp::action::ALLOW
+            })
+            .ok_or(Errno::EINVAL)?;
+        bits |= 1 << at;
+    }
+    seccomp::ACTIONS_LOGGED.store(bits, Ordering::Relaxed);
     Ok(())
 }
 

@@ -37,6 +37,7 @@ const FEATURES: Features = Features::KMSG
     .union(Features::SLABINFO)
     .union(Features::SYSRQ)
     .union(Features::MAP_FILES)
+    .union(Features::COREDUMP)
     .union(Features::PAGE_MONITOR)
     .union(Features::CHILDREN)
     .union(Features::IO_ACCOUNTING)

@@ -28,6 +28,7 @@ use crate::prelude::*;
 pub use link::{
     attach_child, end_hidden, exec_replaced, exiting, reaped, thread_finished, traceme,
 };
+pub use regs::{RegisterWords, general_registers, xstate_of};
 pub use request::{attach, check_options, request};
 pub use stop::{
     clone_event, continued, debug_exception, event, exec_event, exit_event, group_stop,

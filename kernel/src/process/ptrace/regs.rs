@@ -23,7 +23,7 @@ const XSTATE_XCR0: usize = 464;
 const X87_SSE: u8 = 3;
 
 /// The words of `struct user_regs_struct`.
-pub(super) type Words = [u64; REGS];
+pub type RegisterWords = [u64; REGS];
 
 const RIP: usize = offset_of!(UserRegs, rip) / 8;
 const CS: usize = offset_of!(UserRegs, cs) / 8;
@@ -34,7 +34,7 @@ const FS_BASE: usize = offset_of!(UserRegs, fs_base) / 8;
 const GS_BASE: usize = offset_of!(UserRegs, gs_base) / 8;
 
 /// The general registers, with the segment bases (FS, GS).
-pub fn general_registers(user: &UserContext, bases: (u64, u64)) -> [u64; REGS] {
+pub fn general_registers(user: &UserContext, bases: (u64, u64)) -> RegisterWords {
     [
         user.r15,
         user.r14,
@@ -132,7 +132,7 @@ pub(super) fn parked(tracee: &Arc<Thread>) -> Result<Arc<Task>> {
 }
 
 /// All words of the general registers.
-pub(super) fn read_words(tracee: &Arc<Thread>) -> Result<Words> {
+pub(super) fn read_words(tracee: &Arc<Thread>) -> Result<RegisterWords> {
     let bases = parked(tracee)?.segment_bases();
     let state = tracee.ptrace.tracee.lock();
     Ok(general_registers(&state.regs, bases))

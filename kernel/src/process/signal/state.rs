@@ -86,6 +86,11 @@ impl ProcessSignals {
         drop(old);
     }
 
+    /// Where the actions are: equal for processes that share them.
+    pub fn actions_address(&self) -> usize {
+        Arc::as_ptr(&self.actions.read()).addr()
+    }
+
     /// What a signal does.
     pub fn action(&self, signo: i32) -> Action {
         let actions = self.actions.read();

@@ -307,6 +307,7 @@ pub fn status(thread: &Thread) -> Option<StatusMem> {
     let stats: MmStats = mm.stats();
     let [rss_anon, rss_file, rss_shmem] = resident(&mm);
     Some(StatusMem {
+        core_dumping: crate::process::core_dump::in_progress(&thread.process),
         peak: bytes(stats.total),
         size: bytes(stats.total),
         locked: bytes(stats.locked),

@@ -18,7 +18,7 @@ use crate::mm::AddressSpace;
 use crate::prelude::*;
 use crate::process::{self, Cap, Process, Thread, pid, ptrace};
 
-pub use files::dev_no;
+pub use files::{dev_no, shown as shown_path};
 
 /// A thread, which may be gone by now.
 pub struct TaskRef {
@@ -275,6 +275,18 @@ impl Task for TaskRef {
             return Err(Errno::EACCES);
         }
         process.set_oom_score_adj(adj);
+        Ok(())
+    }
+
+    fn coredump_filter(&self) -> Result<u32> {
+        Ok(self.process()?.coredump_filter.load(Ordering::Relaxed))
+    }
+
+    fn set_coredump_filter(&self, filter: u32) -> Result<()> {
+        const BITS: u32 = 0x1ff;
+        self.process()?
+            .coredump_filter
+            .store(filter & BITS, Ordering::Relaxed);
         Ok(())
     }
 
