@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::bytes::{bit_clear, bit_get, bit_set};
 use crate::group::{Group, GroupState};
+use crate::inode::{Inode, InodeState};
 use crate::journal::Handle;
 use crate::platform::{Lock, Platform};
 use crate::seal::Kind;
@@ -49,7 +50,9 @@ pub(crate) enum Draw {
 impl<P: Platform> Fs<P> {
     fn spendable(&self) -> i64 {
         let c = &self.counters;
-        let mut n = c.free.load(Ordering::Relaxed) - c.delayed.load(Ordering::Relaxed) - c.pool;
+        let mut n = c.free.load(Ordering::Relaxed) + self.ahead.held()
+            - c.delayed.load(Ordering::Relaxed)
+            - c.pool;
         if !self.platform.may_use_reserved() {
             n -= self.sb.reserved_blocks as i64;
         }
@@ -84,10 +87,50 @@ impl<P: Platform> Fs<P> {
             Draw::Promised | Draw::Metadata => want,
         };
         let want = want.clamp(1, self.sb.blocks_per_group);
-        let (start, len) = self.search(goal, want)?.ok_or(Errno::ENOSPC)?;
+        let (start, len) = match self.search(goal, want)? {
+            Some(hit) => hit,
+            None if self.drop_all_ahead() => self.search(goal, want)?.ok_or(Errno::ENOSPC)?,
+            None => return Err(Errno::ENOSPC),
+        };
         self.counters
             .free
             .fetch_sub(i64::from(len), Ordering::Relaxed);
+        if draw == Draw::Promised {
+            self.unpromise(len);
+        }
+        Ok((start, len))
+    }
+
+    /// Claims blocks of a file: those kept for it, or new ones and, where the file grows, some more to keep.
+    pub(crate) fn claim_data(
+        &self,
+        inode: &Inode<P>,
+        st: &InodeState,
+        (lblk, want): (u32, u32),
+        goal: Goal,
+        draw: Draw,
+    ) -> Result<(u64, u32)> {
+        if draw == Draw::Normal && self.spendable() <= 0 {
+            return Err(Errno::ENOSPC);
+        }
+        let (start, len) = match self.take_ahead(inode.ino(), lblk, want) {
+            Some(kept) => kept,
+            None => {
+                let end = u64::from(lblk) + u64::from(want);
+                let grows = end << self.sb.block_bits >= st.size && st.is_regular();
+                let more = if grows {
+                    self.ahead_wanted(lblk, want)
+                } else {
+                    0
+                };
+                let (start, got) = self.claim(goal, want + more, Draw::Metadata)?;
+                if got > want {
+                    let next = start + u64::from(want);
+                    self.keep_ahead(inode.ino(), lblk + want, next, got - want);
+                }
+                (start, got.min(want))
+            }
+        };
         if draw == Draw::Promised {
             self.unpromise(len);
         }

@@ -4,15 +4,16 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use crate::ahead::Preallocations;
 use crate::balloc::Counters;
 use crate::buffer::{Buf, BufCache};
 use crate::bytes::{le16, le32, lo32, put16, put32};
 use crate::group::Group;
 use crate::inode::{Inode, InodeCache};
 use crate::journal::Journal;
-use crate::layout::{compat, incompat, sb};
+use crate::layout::{compat, incompat, ro_compat, sb};
 use crate::mount::check_features;
 use crate::orphan::Orphans;
 use crate::platform::{LogLevel, Platform};
@@ -34,11 +35,46 @@ pub struct Fs<P: Platform> {
     pub(crate) icache: InodeCache<P>,
     pub(crate) orphans: P::Mutex<Orphans>,
     pub(crate) counters: Counters,
+    pub(crate) ahead: Preallocations<P>,
     pub(crate) overhead: u64,
     pub(crate) read_only: AtomicBool,
     pub(crate) damaged: AtomicBool,
     pub(crate) panic: AtomicBool,
-    pub(crate) error_policy: ErrorPolicy,
+    pub(crate) live: LiveOptions,
+}
+
+/// Options that a remount may change.
+pub(crate) struct LiveOptions {
+    /// [`ErrorPolicy`] as a number.
+    policy: AtomicU8,
+    barrier: AtomicBool,
+    discard: AtomicBool,
+}
+
+impl LiveOptions {
+    pub fn new(policy: ErrorPolicy, options: &MountOptions) -> Self {
+        Self {
+            policy: AtomicU8::new(policy as u8),
+            barrier: AtomicBool::new(options.barrier),
+            discard: AtomicBool::new(options.discard),
+        }
+    }
+
+    fn policy(&self) -> ErrorPolicy {
+        let value = self.policy.load(Ordering::Relaxed);
+        [ErrorPolicy::RemountReadOnly, ErrorPolicy::Panic]
+            .into_iter()
+            .find(|p| *p as u8 == value)
+            .unwrap_or(ErrorPolicy::Continue)
+    }
+
+    pub fn barrier(&self) -> bool {
+        self.barrier.load(Ordering::Relaxed)
+    }
+
+    pub fn discard(&self) -> bool {
+        self.discard.load(Ordering::Relaxed)
+    }
 }
 
 impl<P: Platform> Fs<P> {
@@ -80,7 +116,7 @@ impl<P: Platform> Fs<P> {
         if !self.damaged.swap(true, Ordering::AcqRel) {
             self.note_error_on_disk();
         }
-        match self.error_policy {
+        match self.live.policy() {
             ErrorPolicy::Continue => {}
             ErrorPolicy::RemountReadOnly => self.stop_writing(),
             ErrorPolicy::Panic => {
@@ -166,7 +202,8 @@ impl<P: Platform> Fs<P> {
     /// Space and inode counts.
     pub fn statfs(&self) -> StatFs {
         let c = &self.counters;
-        let free = c.free.load(Ordering::Relaxed) - c.delayed.load(Ordering::Relaxed);
+        let free =
+            c.free.load(Ordering::Relaxed) - c.delayed.load(Ordering::Relaxed) + self.ahead.held();
         let free = free.max(0) as u64;
         let kept = self.sb.reserved_blocks + c.pool as u64;
         let half = |b: &[u8]| b.iter().rev().fold(0, |v, &x| v << 8 | u64::from(x));
@@ -204,7 +241,7 @@ impl<P: Platform> Fs<P> {
         self.write_all_lazy()?;
         self.commit_running()?;
         // Data blocks overwritten in place have no transaction.
-        if self.opts.barrier {
+        if self.live.barrier() {
             self.dev.flush()
         } else {
             Ok(())
@@ -267,6 +304,15 @@ impl<P: Platform> Fs<P> {
         self.go_live()
     }
 
+    /// Takes over the options of a remount that may change while mounted: `errors=`, `barrier`, `discard`.
+    pub fn set_options(&self, options: &MountOptions) {
+        if let Some(policy) = options.errors {
+            self.live.policy.store(policy as u8, Ordering::Relaxed);
+        }
+        self.live.barrier.store(options.barrier, Ordering::Relaxed);
+        self.live.discard.store(options.discard, Ordering::Relaxed);
+    }
+
     /// Brings the device to a clean state while mounted (FIFREEZE). The caller holds back all changes until
     /// [`Fs::thaw`]; those that come all the same give `EROFS`.
     pub fn freeze(&self) -> Result<()> {
@@ -317,6 +363,21 @@ impl<P: Platform> Fs<P> {
         st.atime = set.atime.unwrap_or(st.atime);
         st.mtime = set.mtime.unwrap_or(st.mtime);
         st.ctime = set.ctime.unwrap_or_else(|| self.platform.now());
+        self.store_inode(&h, inode, &mut st, false)
+    }
+
+    /// Sets the project id. `EOPNOTSUPP` where the file system has no room for ids, or the inode.
+    pub fn set_project(&self, inode: &Inode<P>, project: u32) -> Result<()> {
+        let mut st = inode.write();
+        if st.project == project {
+            return Ok(());
+        }
+        if !self.sb.ro(ro_compat::PROJECT) || !st.has_project() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let h = self.start(4)?;
+        st.project = project;
+        st.ctime = self.platform.now();
         self.store_inode(&h, inode, &mut st, false)
     }
 

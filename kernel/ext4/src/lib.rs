@@ -38,6 +38,7 @@ extern crate alloc;
 extern crate std;
 
 mod acl;
+mod ahead;
 mod balloc;
 mod buffer;
 mod bytes;

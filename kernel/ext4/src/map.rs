@@ -334,7 +334,8 @@ impl<P: Platform> Fs<P> {
                     Draw::Normal
                 };
                 let goal = self.data_goal(inode, st, lblk)?;
-                let (pblk, n) = self.claim(goal, m.len.min(MAX_WRITTEN), draw)?;
+                let want = (lblk, m.len.min(MAX_WRITTEN));
+                let (pblk, n) = self.claim_data(inode, st, want, goal, draw)?;
                 if promised {
                     self.forget_promise(st, lblk, n);
                 }
@@ -500,6 +501,7 @@ impl<P: Platform> Fs<P> {
             return self.boundary(&st, old, size);
         }
         let keep = size.div_ceil(u64::from(self.sb.block_size)) as u32;
+        self.drop_ahead(inode.ino());
         self.drop_pending(&mut st, keep, 1 << 32);
         {
             let h = self.start(8)?;

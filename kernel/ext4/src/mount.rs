@@ -5,9 +5,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
+use crate::ahead::Preallocations;
 use crate::balloc::Counters;
 use crate::buffer::BufCache;
 use crate::bytes::{le16, le32, put16, put32};
+use crate::fs::LiveOptions;
 use crate::group::load_groups;
 use crate::inode::{Inode, InodeCache};
 use crate::journal::{Journal, Log, recover};
@@ -128,7 +130,8 @@ impl<P: Platform> Fs<P> {
             read_only: AtomicBool::new(true),
             damaged: AtomicBool::new(false),
             panic: AtomicBool::new(false),
-            error_policy: policy,
+            ahead: Preallocations::new(),
+            live: LiveOptions::new(policy, &opts),
             dev,
             platform,
             sb,
@@ -187,8 +190,14 @@ impl<P: Platform> Fs<P> {
         let bs = self.sb.block_size as usize;
         let r = recover(&*self.dev, map?, bs, self.sb.blocks_count, needs_recovery).inspect_err(
             |e| {
+                let hint = match *e {
+                    Errno::EOPNOTSUPP => {
+                        " (unknown features, or fast commits to replay: e2fsck can)"
+                    }
+                    _ => "",
+                };
                 self.platform
-                    .log(LogLevel::Error, format_args!("ext4: journal: {e}"));
+                    .log(LogLevel::Error, format_args!("ext4: journal: {e}{hint}"));
             },
         )?;
         if r.errno != 0 {

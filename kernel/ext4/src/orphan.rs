@@ -317,6 +317,7 @@ impl<P: Platform> Fs<P> {
 
     fn delete_inode_inner(&self, inode: &Arc<Inode<P>>) -> Result<()> {
         let mut st = inode.write();
+        self.drop_ahead(inode.ino());
         self.drop_pending(&mut st, 0, 1 << 32);
         let no_blocks = st.is_inline()
             || st.is_fast_symlink()

@@ -58,6 +58,8 @@ impl<P: Platform> InodeCache<P> {
 /// What the end of a use leads to.
 enum LastUse {
     No,
+    /// Nothing but to forget it.
+    Done,
     WriteBack,
     Delete,
 }
@@ -210,6 +212,10 @@ impl<P: Platform> Fs<P> {
         loop {
             match self.end_use(ino) {
                 LastUse::No => return Ok(()),
+                LastUse::Done => {
+                    self.drop_ahead(ino);
+                    return Ok(());
+                }
                 LastUse::Delete => return self.delete_inode(&inode),
                 // Afterwards others may have come and gone: look again.
                 LastUse::WriteBack => {
@@ -243,7 +249,7 @@ impl<P: Platform> Fs<P> {
             return LastUse::WriteBack;
         }
         shard.remove(&ino);
-        LastUse::No
+        LastUse::Done
     }
 
     /// Writes the inode into the inode table, as part of `h`. `data`: what reading the file's data needs changed.

@@ -92,6 +92,11 @@ impl InodeState {
         })
     }
 
+    /// Whether the inode is large enough for a project id.
+    pub(crate) fn has_project(&self) -> bool {
+        di::PROJID + 4 <= di::GOOD_OLD_SIZE + extra_isize(&self.raw)
+    }
+
     /// Writes the decoded fields back into `raw`.
     pub(super) fn encode(&mut self, sb: &Super) {
         let extra = extra_isize(&self.raw);

@@ -112,7 +112,7 @@ impl<P: Platform> Fs<P> {
         }
         self.journal.committed.store(tid, Ordering::Release);
         for f in &closed.running.freed {
-            if self.opts.discard {
+            if self.live.discard() {
                 let bs = u64::from(self.sb.block_size);
                 // Advice only: a device that cannot discard loses nothing.
                 let _ = self.dev.discard(f.start * bs, u64::from(f.len) * bs);
@@ -157,7 +157,7 @@ impl<P: Platform> Fs<P> {
         let tid = closed.running.tid;
         if c.log.is_none() {
             self.write_home(closed.blocks.iter().map(|(b, d)| (*b, &d[..])).collect())?;
-            return if self.opts.barrier {
+            return if self.live.barrier() {
                 self.dev.flush()
             } else {
                 Ok(())
@@ -179,7 +179,7 @@ impl<P: Platform> Fs<P> {
             &closed.blocks,
             &revoked,
             now,
-            self.opts.barrier,
+            self.live.barrier(),
         )?;
         for ((block, data), buf) in closed.blocks.iter().zip(&closed.running.bufs) {
             c.pending.insert(
@@ -207,7 +207,7 @@ impl<P: Platform> Fs<P> {
             return Ok(());
         }
         self.write_home(c.pending.iter().map(|(b, p)| (*b, &p.data[..])).collect())?;
-        if self.opts.barrier {
+        if self.live.barrier() {
             self.dev.flush()?;
         }
         log.reset_tail();
@@ -246,7 +246,7 @@ impl<P: Platform> Fs<P> {
         // written may have flushed before the caller's data arrived.
         let open = tid != 0 && self.running_tid() == tid;
         self.commit_to(tid)?;
-        if !open && self.opts.barrier {
+        if !open && self.live.barrier() {
             self.dev.flush()
         } else {
             Ok(())

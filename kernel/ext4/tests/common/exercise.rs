@@ -55,13 +55,13 @@ pub fn exercise(fs: &TestFs) -> Result<()> {
     fs.sync()
 }
 
-/// Walks and changes whatever a damaged image offers.
-pub fn poke(fs: &TestFs) {
+/// Walks and changes whatever a damaged image offers, as far as `most` inodes.
+pub fn poke(fs: &TestFs, most: usize) {
     let mut todo = vec![2u32];
     let mut seen = 0;
     while let Some(ino) = todo.pop() {
         seen += 1;
-        if seen > 300 {
+        if seen > most {
             break;
         }
         let Ok(inode) = fs.iget(ino) else { continue };
@@ -123,21 +123,41 @@ pub fn poke(fs: &TestFs) {
     let _ = fs.unmount();
 }
 
+/// An image to damage.
+#[derive(Clone)]
+pub struct Base {
+    pub image: Arc<Vec<u8>>,
+    /// Blocks (of 1 KiB) with content; only those are interesting.
+    used: Arc<Vec<usize>>,
+}
+
+impl Base {
+    fn new(image: Vec<u8>) -> Self {
+        let used = (1..image.len() / 1024)
+            .filter(|b| image[b * 1024..(b + 1) * 1024].iter().any(|&v| v != 0))
+            .collect();
+        Self {
+            image: Arc::new(image),
+            used: Arc::new(used),
+        }
+    }
+}
+
 /// Small populated images without checksums (and one with), left in use so that their journals are replayed.
-pub fn base_images() -> Vec<Vec<u8>> {
+pub fn base_images() -> Vec<Base> {
     let t = TempDir::new("mutate");
     let src = t.path("src");
     std::fs::create_dir_all(src.join("a/b")).unwrap();
-    for i in 0..120 {
+    for i in 0..60 {
         std::fs::write(
             src.join(format!("a/file-with-some-name-{i}")),
-            vec![i as u8; i * 100],
+            vec![i as u8; i * 60],
         )
         .unwrap();
     }
     std::os::unix::fs::symlink("y".repeat(100), src.join("link")).unwrap();
     let src = src.to_str().unwrap();
-    let sets: [&[&str]; 3] = [
+    let sets: [&[&str]; 4] = [
         &[
             "-b",
             "1024",
@@ -157,49 +177,61 @@ pub fn base_images() -> Vec<Vec<u8>> {
             src,
         ],
         &["-b", "1024", "-J", "size=1", "-O", "orphan_file", "-d", src],
+        &[
+            "-b",
+            "1024",
+            "-J",
+            "size=1",
+            "-O",
+            "^metadata_csum,uninit_bg,ea_inode,large_dir,orphan_file,project",
+            "-d",
+            src,
+        ],
     ];
     let mut bases = Vec::new();
     for (k, args) in sets.iter().enumerate() {
         let img = t.path(&format!("img{k}"));
-        mkfs(&img, "8M", args);
+        mkfs(&img, "4M", args);
         // Left in use, so that the journal is replayed too.
         let disk = RamDisk::load(&img);
         let fs = mount(disk.clone());
         exercise(&fs).unwrap();
         drop(fs);
-        bases.push(disk.data.read().unwrap().clone());
+        bases.push(Base::new(disk.data.read().unwrap().clone()));
     }
     bases
 }
 
 /// Changes bytes of an image in one of the ways that damage happens.
 pub struct Mutator {
-    image: Vec<u8>,
-    /// Blocks (of 1 KiB) with content; only those are interesting.
-    used: Vec<usize>,
+    disk: Overlay,
+    used: Arc<Vec<usize>>,
 }
 
 impl Mutator {
-    pub fn new(image: Vec<u8>) -> Self {
-        let used = (1..image.len() / 1024)
-            .filter(|b| image[b * 1024..(b + 1) * 1024].iter().any(|&v| v != 0))
-            .collect();
-        Self { image, used }
+    pub fn new(base: &Base) -> Self {
+        Self {
+            disk: Overlay::new(base.image.clone()),
+            used: base.used.clone(),
+        }
     }
 
-    fn block(&self, n: u64) -> usize {
-        self.used[(n % self.used.len() as u64) as usize] * 1024
+    fn block(&self, n: u64) -> u64 {
+        self.used[(n % self.used.len() as u64) as usize] as u64 * 1024
     }
 
     /// `kind`, `block` and `at` choose the change; any values do.
     pub fn change(&mut self, kind: u64, block: u64, at: u64, value: u64) {
         let b = self.block(block);
-        let at = b + (at % 1024) as usize;
+        let at = b + at % 1024;
         match kind % 4 {
-            0 => self.image[at] = value as u8,
-            1 => self.image[at] ^= 1 << (value % 8),
+            0 => self.disk.put(at, &[value as u8]),
+            1 => {
+                let mut old = [0];
+                self.disk.get(at, &mut old);
+                self.disk.put(at, &[old[0] ^ 1 << (value % 8)]);
+            }
             2 => {
-                let at = at & !3;
                 let v = [
                     0u32,
                     1,
@@ -209,16 +241,17 @@ impl Mutator {
                     (value >> 8) as u32,
                 ];
                 let v = v[(value % 6) as usize];
-                self.image[at..at + 4].copy_from_slice(&v.to_le_bytes());
+                self.disk.put(at & !3, &v.to_le_bytes());
             }
             _ => {
-                let from = self.block(value);
-                self.image.copy_within(from..from + 1024, b);
+                let mut other = [0; 1024];
+                self.disk.get(self.block(value), &mut other);
+                self.disk.put(b, &other);
             }
         }
     }
 
-    pub fn finish(self) -> Vec<u8> {
-        self.image
+    pub fn finish(self) -> Arc<Overlay> {
+        Arc::new(self.disk)
     }
 }

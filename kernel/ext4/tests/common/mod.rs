@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod exercise;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -140,6 +141,86 @@ impl BlockDevice for RamDisk {
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         let mut d = self.data.write().unwrap();
         d[offset as usize..(offset + len) as usize].fill(0x5a);
+        Ok(())
+    }
+}
+
+/// A disk in memory over an image that stays as it is: cheap to make again and again.
+pub struct Overlay {
+    base: Arc<Vec<u8>>,
+    changed: Mutex<HashMap<u64, Box<[u8]>>>,
+}
+
+/// What an overlay copies at once.
+const PIECE: u64 = 1024;
+
+impl Overlay {
+    pub fn new(base: Arc<Vec<u8>>) -> Self {
+        Self {
+            base,
+            changed: Mutex::default(),
+        }
+    }
+
+    /// Bytes of the disk; all of `buf` must lie on it.
+    pub fn get(&self, offset: u64, buf: &mut [u8]) {
+        let changed = self.changed.lock().unwrap();
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let skip = (at % PIECE) as usize;
+            let n = (PIECE as usize - skip).min(buf.len() - done);
+            let from = match changed.get(&(at / PIECE)) {
+                Some(piece) => &piece[skip..skip + n],
+                None => &self.base[at as usize..at as usize + n],
+            };
+            buf[done..done + n].copy_from_slice(from);
+            done += n;
+        }
+    }
+
+    /// Changes bytes of the disk.
+    pub fn put(&self, offset: u64, buf: &[u8]) {
+        let mut changed = self.changed.lock().unwrap();
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let skip = (at % PIECE) as usize;
+            let n = (PIECE as usize - skip).min(buf.len() - done);
+            let start = (at - at % PIECE) as usize;
+            let piece = changed.entry(at / PIECE).or_insert_with(|| {
+                self.base[start..start + PIECE as usize]
+                    .to_vec()
+                    .into_boxed_slice()
+            });
+            piece[skip..skip + n].copy_from_slice(&buf[done..done + n]);
+            done += n;
+        }
+    }
+
+    fn check(&self, offset: u64, len: usize) -> Result<()> {
+        match offset.checked_add(len as u64) {
+            Some(end) if end <= self.base.len() as u64 => Ok(()),
+            _ => Err(Errno::EIO),
+        }
+    }
+}
+
+impl BlockDevice for Overlay {
+    fn size(&self) -> u64 {
+        self.base.len() as u64
+    }
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.check(offset, buf.len())?;
+        self.get(offset, buf);
+        Ok(())
+    }
+    fn write(&self, offset: u64, buf: &[u8], _flags: WriteFlags) -> Result<()> {
+        self.check(offset, buf.len())?;
+        self.put(offset, buf);
+        Ok(())
+    }
+    fn flush(&self) -> Result<()> {
         Ok(())
     }
 }
@@ -317,6 +398,19 @@ pub fn read_all(fs: &TestFs, inode: &Inode<Host>) -> Vec<u8> {
         done += n;
     }
     out
+}
+
+/// The number in an environment variable, or `default`.
+pub fn env(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(default)
+}
+
+/// One line of figures, which `cargo xtask fs-torture` collects.
+pub fn figures(text: std::fmt::Arguments<'_>) {
+    println!("figures: {text}");
 }
 
 /// A small reproducible random source.

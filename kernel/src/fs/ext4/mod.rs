@@ -85,7 +85,7 @@ pub fn mount_device(
     read_only: bool,
     data: &[u8],
 ) -> Result<Arc<SuperBlock>> {
-    let options = Options::parse(data, read_only)?;
+    let options = Options::default().parse(data, read_only)?;
     let mut volumes = VOLUMES.lock();
     let dev = device.dev.encode();
     if let Some((_, sb)) = volumes.iter().find(|(number, _)| *number == dev) {
@@ -120,13 +120,16 @@ fn start(
         device: device.name.clone(),
         reserved_uid: options.reserved_uid,
     };
-    let interval = options.mount.commit_interval;
     let read_only = options.mount.read_only;
-    let fs = Fs::mount(Arc::new(Device(device.clone())), platform, options.mount)?;
+    let fs = Fs::mount(
+        Arc::new(Device(device.clone())),
+        platform,
+        options.mount.clone(),
+    )?;
     let volume = Arc::new(Volume {
         fs,
         device: device.clone(),
-        options: options.shown,
+        options: SpinLock::new(options),
         sb: OnceLock::new(),
         inodes: SpinLock::new(HashMap::new()),
         changed: WaitQueue::new(),
@@ -142,16 +145,17 @@ fn start(
         "EXT4-fs ({}): mounted filesystem {mode} with ordered data mode",
         device.name
     );
-    start_committer(&volume, interval);
+    start_committer(&volume);
     Ok(sb)
 }
 
 /// Commits the running transaction every few seconds, as long as the volume is mounted.
-fn start_committer(volume: &Arc<Volume>, interval: u32) {
+fn start_committer(volume: &Arc<Volume>) {
     let volume = volume.clone();
     let name = format!("jbd2/{}-8", volume.device.name);
     crate::sched::spawn_kthread(&name, move || {
         loop {
+            let interval = volume.options.lock().mount.commit_interval;
             let deadline = keel_hal::time::now() + u64::from(interval) * NSEC_PER_SEC;
             let stopped = volume
                 .stop
@@ -184,7 +188,7 @@ enum Entry {
 pub(super) struct Volume {
     fs: Arc<Fs>,
     device: Arc<BlockDevice>,
-    options: String,
+    options: SpinLock<Options>,
     sb: OnceLock<Weak<SuperBlock>>,
     inodes: SpinLock<HashMap<u32, Entry>>,
     /// Woken when an entry of `inodes` changes or goes.
@@ -317,11 +321,13 @@ impl SuperOps for VolumeOps {
     }
 
     fn remount(&self, read_only: bool, data: &[u8]) -> Result<()> {
-        Options::parse(data, read_only)?;
+        let options = self.0.options.lock().clone().parse(data, read_only)?;
         if read_only && !self.0.fs.is_read_only() {
             page_cache::sync_super(&self.0.superblock()?)?;
         }
         self.0.fs.remount(read_only)?;
+        self.0.fs.set_options(&options.mount);
+        *self.0.options.lock() = options;
         let mode = if read_only { "ro" } else { "r/w" };
         log::info!("EXT4-fs ({}): re-mounted {mode}", self.0.device.name);
         Ok(())
@@ -352,7 +358,7 @@ impl SuperOps for VolumeOps {
     }
 
     fn show_options(&self, out: &mut String) {
-        out.push_str(&self.0.options);
+        self.0.options.lock().show(out);
     }
 
     fn shrink(&self) -> usize {

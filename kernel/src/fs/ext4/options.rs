@@ -5,12 +5,13 @@ use keel_ext4::{DataMode, ErrorPolicy, MountOptions};
 use crate::prelude::*;
 
 /// Options, parsed.
+#[derive(Clone, Default)]
 pub(super) struct Options {
     pub(super) mount: MountOptions,
     /// `resuid=`.
     pub(super) reserved_uid: u32,
-    /// What /proc/mounts shows: the options that were given, each with a comma before.
-    pub(super) shown: String,
+    /// The options that were given.
+    given: Vec<String>,
 }
 
 /// Options that ask for what is done anyway, or that only tune.
@@ -62,17 +63,11 @@ const ACCEPTED_VALUES: &[&str] = &[
 ];
 
 impl Options {
-    /// Parses `data` (comma separated): EINVAL for what ext4 does not know.
-    pub(super) fn parse(data: &[u8], read_only: bool) -> Result<Self> {
-        let mut mount = MountOptions {
-            read_only,
-            ..MountOptions::default()
-        };
-        let mut options = Self {
-            mount: mount.clone(),
-            reserved_uid: 0,
-            shown: String::new(),
-        };
+    /// What `data` (comma separated) makes of these options, as a remount has it: what it does not name stays.
+    /// EINVAL for what ext4 does not know.
+    pub(super) fn parse(mut self, data: &[u8], read_only: bool) -> Result<Self> {
+        let mount = &mut self.mount;
+        mount.read_only = read_only;
         let text = core::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
         for word in text.split(',').filter(|word| !word.is_empty()) {
             let (name, value) = match word.split_once('=') {
@@ -94,7 +89,7 @@ impl Options {
                     mount.commit_interval = if seconds == 0 { 5 } else { seconds };
                 }
                 ("resuid", Some(uid)) => {
-                    options.reserved_uid = uid.parse().map_err(|_| Errno::EINVAL)?;
+                    self.reserved_uid = uid.parse().map_err(|_| Errno::EINVAL)?;
                 }
                 (name, None) if ACCEPTED.contains(&name) => {}
                 (name, Some(_)) if ACCEPTED_VALUES.contains(&name) => {}
@@ -103,10 +98,17 @@ impl Options {
                     return Err(Errno::EINVAL);
                 }
             }
-            options.shown.push(',');
-            options.shown.push_str(word);
+            self.given.retain(|old| old.split('=').next() != Some(name));
+            self.given.push(word.to_owned());
         }
-        options.mount = mount;
-        Ok(options)
+        Ok(self)
+    }
+
+    /// What /proc/mounts shows: the options that were given, each with a comma before.
+    pub(super) fn show(&self, out: &mut String) {
+        for word in &self.given {
+            out.push(',');
+            out.push_str(word);
+        }
     }
 }
