@@ -1,6 +1,7 @@
 //! Devices that fail and images that are damaged: an errno at the right call, never a panic or an endless loop.
 //!
-//! `EXT4_MUTATIONS` sets the number of damaged images (default 300), `EXT4_SEED` the seed.
+//! `EXT4_MUTATIONS` sets the number of damaged images (default 300), `EXT4_STEP` which writes fail (every seventh),
+//! `EXT4_SEED` the seed.
 
 mod common;
 
@@ -53,8 +54,11 @@ fn failing_writes() {
     let img = t.path("img");
     mkfs(&img, "8M", &["-b", "1024", "-J", "size=1"]);
     let base = std::fs::read(&img).unwrap();
+    let step = env("EXT4_STEP", 7) as usize;
+    let mut tried = 0;
     for for_good in [true, false] {
-        for k in (1..600u64).step_by(7) {
+        for k in (1..600u64).step_by(step) {
+            tried += 1;
             let disk = RamDisk::new(base.clone());
             let dev = Arc::new(Failing {
                 disk: disk.clone(),
@@ -89,39 +93,28 @@ fn failing_writes() {
             fsck(&img);
         }
     }
+    figures(format_args!("{tried} runs with failing writes and flushes"));
 }
 
 #[test]
 fn mutated_images() {
-    let n: u64 = std::env::var("EXT4_MUTATIONS")
-        .ok()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(300);
-    let seed: u64 = std::env::var("EXT4_SEED")
-        .ok()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(17);
+    let n = env("EXT4_MUTATIONS", 300);
     let bases = base_images();
-    let mut rng = Rng(seed);
+    let mut rng = Rng(env("EXT4_SEED", 17) | 1);
     let mut mounted = 0;
     for k in 0..n {
-        let mut m = Mutator::new(bases[(k % 3) as usize].clone());
+        let mut m = Mutator::new(&bases[k as usize % bases.len()]);
         for _ in 0..1 + rng.below(12) {
             m.change(rng.next(), rng.next(), rng.next(), rng.next() >> 3);
         }
-        let image = m.finish();
-        if let Some(p) = std::env::var_os("EXT4_KEEP") {
-            std::fs::write(p, &image).unwrap();
-        }
-        if let Ok(fs) = Fs::mount(
-            RamDisk::new(image),
-            Host::default(),
-            MountOptions::default(),
-        ) {
+        if let Ok(fs) = Fs::mount(m.finish(), Host::default(), MountOptions::default()) {
             mounted += 1;
-            poke(&fs);
+            poke(&fs, 300);
         }
     }
     // The damage must not all be of the kind that mount refuses.
     assert!(mounted > n / 3, "only {mounted} of {n} could be mounted");
+    figures(format_args!(
+        "{n} damaged images, {mounted} of them mounted"
+    ));
 }

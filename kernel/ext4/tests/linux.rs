@@ -355,6 +355,7 @@ fn reads_what_linux_wrote() {
         let mut ours = Tree::new();
         our_tree(&fs, &root, b"", &mut ours);
         same(&theirs, &ours);
+        figures(format_args!("{name}: {} files of Linux equal", ours.len()));
         // And remove most of it again.
         let many = resolve(&fs, "/many").unwrap();
         for (n, ino) in list(&fs, &many).into_iter().filter(|e| e.0.len() > 2) {
@@ -376,6 +377,20 @@ fn reads_what_linux_wrote() {
 
 #[test]
 fn recovers_what_linux_left() {
+    let rounds = env("EXT4_ROUNDS", 1) as usize;
+    for round in 0..rounds {
+        if !recover_from_linux(round) {
+            return;
+        }
+    }
+    figures(format_args!(
+        "{} images left dirty by Linux recovered",
+        4 * rounds
+    ));
+}
+
+/// Takes images from under Linux, each later than in the round before; `false` where nothing can be mounted.
+fn recover_from_linux(round: usize) -> bool {
     for (name, args) in [
         ("dirty", &["-b", "4096"][..]),
         ("dirty1k", &["-b", "1024"]),
@@ -386,7 +401,7 @@ fn recovers_what_linux_left() {
         let img = t.path("img");
         mkfs(&img, "64M", args);
         let Some(m) = Mount::new(&img, t.path("mnt")) else {
-            return;
+            return false;
         };
         let open = std::fs::File::create(m.0.join("orphan")).unwrap();
         open.write_all_at(&[1; 100_000], 0).unwrap();
@@ -394,11 +409,12 @@ fn recovers_what_linux_left() {
         std::fs::remove_file(m.0.join("orphan")).unwrap();
         let cut = std::fs::File::create(m.0.join("cut")).unwrap();
         cut.write_all_at(&[2; 300_000], 0).unwrap();
-        for i in 0..300 {
+        for i in 0..300 + round * 13 {
             let d = m.0.join(format!("d{}", i % 7));
             std::fs::create_dir_all(&d).unwrap();
             let f = std::fs::File::create(d.join(format!("f{i}"))).unwrap();
-            f.write_all_at(&vec![i as u8; i * 50], 0).unwrap();
+            f.write_all_at(&vec![i as u8; i * (50 + round % 20)], 0)
+                .unwrap();
             if i % 3 == 0 {
                 std::fs::remove_file(d.join(format!("f{i}"))).unwrap();
             } else if i % 10 == 0 {
@@ -425,10 +441,24 @@ fn recovers_what_linux_left() {
         disk.save(&img);
         fsck(&img);
     }
+    true
 }
 
 #[test]
 fn linux_recovers_what_we_left() {
+    let rounds = env("EXT4_ROUNDS", 1) as usize;
+    for round in 0..rounds {
+        if !recover_by_linux(round) {
+            return;
+        }
+    }
+    figures(format_args!(
+        "{} images left dirty by us recovered by Linux",
+        4 * rounds
+    ));
+}
+
+fn recover_by_linux(round: usize) -> bool {
     for (name, args) in [
         ("ours", &["-b", "4096"][..]),
         ("ours1k", &["-b", "1024", "-J", "size=1"]),
@@ -448,10 +478,11 @@ fn linux_recovers_what_we_left() {
             let d = fs
                 .create(&root, format!("d{i}").as_bytes(), &directory(0o755))
                 .unwrap();
-            for k in 0..100usize {
+            for k in 0..100 + round % 30 {
                 let name = format!("f{k}-{}", "n".repeat(k));
                 let f = fs.create(&d, name.as_bytes(), &file(0o640)).unwrap();
-                fs.write_at(&f, 0, &vec![k as u8; k * 70]).unwrap();
+                fs.write_at(&f, 0, &vec![k as u8; k * (70 + round % 50)])
+                    .unwrap();
                 fs.setxattr(&f, b"user.k", name.as_bytes(), XattrMode::Set)
                     .unwrap();
                 if k % 3 == 0 {
@@ -469,7 +500,7 @@ fn linux_recovers_what_we_left() {
         assert_eq!(fs.lookup(&root, b"orphan"), Err(Errno::ENOENT));
         disk.save(&img);
         let Some(m) = Mount::new(&img, t.path("mnt")) else {
-            return;
+            return false;
         };
         let mut theirs = Tree::new();
         host_tree(&m.0, Path::new(""), &mut theirs);
@@ -477,4 +508,5 @@ fn linux_recovers_what_we_left() {
         drop(m);
         fsck(&img);
     }
+    true
 }

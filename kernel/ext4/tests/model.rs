@@ -660,14 +660,8 @@ impl World {
 }
 
 fn run(name: &str, size: &str, args: &[&str], max_file: u64) {
-    let ops: u64 = std::env::var("EXT4_OPS")
-        .ok()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(4000);
-    let seed: u64 = std::env::var("EXT4_SEED")
-        .ok()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(7);
+    let ops = env("EXT4_OPS", 4000);
+    let seed = env("EXT4_SEED", 7);
     let t = TempDir::new(name);
     let img = t.path("img");
     mkfs(&img, size, args);
@@ -697,6 +691,11 @@ fn run(name: &str, size: &str, args: &[&str], max_file: u64) {
     w.finish();
     disk.save(&img);
     fsck(&img);
+    figures(format_args!(
+        "{name}: {} operations, {} checks against the model and e2fsck",
+        ops / rounds * rounds,
+        rounds + 1
+    ));
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod console;
 mod cpio;
 mod debian;
 mod exec;
+mod fs_bench;
+mod fs_torture;
 mod guest;
 mod host;
 mod image;
@@ -39,6 +41,8 @@ usage: cargo xtask COMMAND
   image  make disk images:  cargo xtask image [NAME…] [--gpt]
   build  build the kernel:  cargo xtask build [--debug]
   test   run the tests:  cargo xtask test [--host|--guest|--compat|--scenario PATTERN] [--kernel linux]
+  fs-torture  ext4 at length: models, power cuts, damage; --guest kills guests
+  fs-bench    ext4 beside Linux's, on images in memory
   ltp    the Linux Test Project in the guest:  cargo xtask ltp --ltp-dir DIR [--list NAME|FILE] (ltp --help)
   stats  lines and unsafe lines by crate, system calls by status
 options of run and exec:
@@ -63,6 +67,8 @@ fn dispatch(args: &[String]) -> Result<i32> {
         "run" => run::command(rest)?,
         "test" => return test::command(rest),
         "ltp" => return ltp::command(rest),
+        "fs-bench" => return fs_bench::command(rest),
+        "fs-torture" => return fs_torture::command(rest),
         "trace" => return trace::command(rest),
         "stats" => stats::command()?,
         "exec" => return exec::command(rest),

@@ -17,6 +17,8 @@ pub struct Disk {
     pub file: PathBuf,
     /// Whether writes go to the file; if not, they are kept until QEMU ends and then forgotten.
     pub persistent: bool,
+    /// Whether QEMU goes past the host's page cache (cache=none), so that killing it is a power cut.
+    pub direct: bool,
 }
 
 /// Where the console goes.
@@ -97,10 +99,13 @@ impl Machine {
         }
         for (index, disk) in self.disks.iter().enumerate() {
             let snapshot = if disk.persistent { "off" } else { "on" };
+            let cache = if disk.direct { ",cache=none" } else { "" };
             let file = quoted(&disk.file);
             add(&[
                 "-drive",
-                &format!("if=none,id=disk{index},format=raw,snapshot={snapshot},file={file}"),
+                &format!(
+                    "if=none,id=disk{index},format=raw,snapshot={snapshot}{cache},file={file}"
+                ),
             ]);
             add(&[
                 "-device",
@@ -183,10 +188,12 @@ mod tests {
                 Disk {
                     file: "a,b.img".into(),
                     persistent: false,
+                    direct: false,
                 },
                 Disk {
                     file: "c.img".into(),
                     persistent: true,
+                    direct: false,
                 },
             ],
             console: Console::Pipes,

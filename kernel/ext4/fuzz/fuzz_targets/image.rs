@@ -9,22 +9,21 @@ mod common;
 
 use std::sync::OnceLock;
 
-use common::exercise::{Mutator, base_images, poke};
-use common::{Host, RamDisk};
+use common::Host;
+use common::exercise::{Base, Mutator, base_images, poke};
 use keel_ext4::{Fs, MountOptions};
 
-static BASES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+static BASES: OnceLock<Vec<Base>> = OnceLock::new();
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((&first, changes)) = bytes.split_first() else { return };
     let bases = BASES.get_or_init(base_images);
-    let mut m = Mutator::new(bases[usize::from(first) % bases.len()].clone());
+    let mut m = Mutator::new(&bases[usize::from(first) % bases.len()]);
     for c in changes.chunks_exact(8).take(32) {
         let pair = |i: usize| u64::from(u16::from_le_bytes([c[i], c[i + 1]]));
         m.change(u64::from(c[0]), pair(1), pair(3), pair(5) | u64::from(c[7]) << 16);
     }
-    let disk = RamDisk::new(m.finish());
-    if let Ok(fs) = Fs::mount(disk, Host::default(), MountOptions::default()) {
-        poke(&fs);
+    if let Ok(fs) = Fs::mount(m.finish(), Host::default(), MountOptions::default()) {
+        poke(&fs, 40);
     }
 });

@@ -29,6 +29,8 @@ pub struct Session {
     initrd: Option<PathBuf>,
     /// Whether the kernel traces system calls.
     pub trace: bool,
+    /// Whether the root disk is opened past the host's page cache.
+    pub direct: bool,
 }
 
 impl Session {
@@ -51,6 +53,7 @@ impl Session {
             kernel,
             initrd,
             trace: false,
+            direct: false,
         })
     }
 
@@ -61,12 +64,14 @@ impl Session {
             return Ok(Disk {
                 file: self.image.disk.clone(),
                 persistent: false,
+                direct: self.direct,
             });
         }
         let Some(hash) = &self.image.hash else {
             return Ok(Disk {
                 file: self.image.disk.clone(),
                 persistent: true,
+                direct: self.direct,
             });
         };
         let folder = self.cache.dir().join("persist");
@@ -81,6 +86,7 @@ impl Session {
         Ok(Disk {
             file: copy,
             persistent: true,
+            direct: self.direct,
         })
     }
 
@@ -97,13 +103,11 @@ impl Session {
     pub fn machine(&self, console: Console) -> Result<Machine> {
         let mut disks = vec![self.root_disk()?];
         let persistent = self.options.persist;
-        disks.extend(
-            self.options
-                .disks
-                .iter()
-                .cloned()
-                .map(|file| Disk { file, persistent }),
-        );
+        disks.extend(self.options.disks.iter().cloned().map(|file| Disk {
+            file,
+            persistent,
+            direct: false,
+        }));
         let mut command_line = String::new();
         if !self
             .options
@@ -146,6 +150,7 @@ impl Session {
         machine.disks.push(Disk {
             file: media,
             persistent: false,
+            direct: false,
         });
         let place = media::MOUNT_POINT;
         machine.command_line.push_str(&format!(
