@@ -56,6 +56,7 @@ fn first_thread(root: &Arc<fs::mount::MountNamespace>) -> Result<Arc<Thread>> {
         ns: Arc::new(NsProxy {
             mnt: root.clone(),
             uts: UtsNamespace::initial(),
+            ipc: crate::ipc::namespace::IpcNamespace::initial(),
         }),
         comm: comm_from(b"init"),
         signals: ThreadSignals::new(),

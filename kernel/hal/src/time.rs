@@ -4,7 +4,8 @@
 //! 0x40000010), else measured against the HPET or the ACPI timer, or the PIT if there is neither,
 //! over the time that the rest of the start takes. Time 0 is the entry of the boot CPU. The TSC is taken to run
 //! at a constant rate and in step on all CPUs, as on every CPU of the last fifteen years and in
-//! QEMU; the reading of [`now`] needs no lock and no memory but the parameters.
+//! QEMU; the reading of [`now`] needs no lock and no memory but the parameters. [`set_rate`] lets the clock run faster
+//! or slower than the TSC says, for a discipline by NTP; [`raw_now`] goes on as before.
 
 use core::{
     arch::asm,
@@ -23,6 +24,7 @@ use crate::{
     },
     irq,
     paging::{Mmio, map_mmio},
+    sync::SeqLock,
 };
 
 const NS_PER_SEC: u64 = 1_000_000_000;
@@ -43,13 +45,71 @@ pub struct TscParams {
     pub base_ns: u64,
 }
 
-// Written once, before the second CPU and the first task run.
+// Written once, before the second CPU and the first task run: the clock as the TSC's frequency has it.
 static BASE_TSC: AtomicU64 = AtomicU64::new(0);
 static MULT: AtomicU32 = AtomicU32::new(0);
 static SHIFT: AtomicU32 = AtomicU32::new(0);
 static TSC_HZ: AtomicU64 = AtomicU64::new(0);
 static TSC_DEADLINE: AtomicBool = AtomicBool::new(false);
 static APIC_HZ: AtomicU64 = AtomicU64::new(0);
+
+/// The clock as it is disciplined.
+static DISCIPLINED: SeqLock<TscParams> = SeqLock::new(TscParams {
+    base_tsc: 0,
+    mult: 0,
+    shift: 0,
+    base_ns: 0,
+});
+/// What the rate may differ by, in parts per thousand million.
+const MAX_RATE: i64 = 200_000_000;
+
+impl TscParams {
+    /// The clock at a reading of the TSC.
+    #[inline]
+    fn at(&self, tsc: u64) -> u64 {
+        // The TSCs may differ by less than a switch between CPUs takes, the base by more.
+        let ticks = tsc.saturating_sub(self.base_tsc);
+        let product = u128::from(ticks) * u128::from(self.mult);
+        self.base_ns + (product >> self.shift) as u64
+    }
+
+    /// The reading of the TSC at which the clock shows `ns`, rounded up.
+    fn tsc_at(&self, ns: u64) -> u64 {
+        let left = u128::from(ns.saturating_sub(self.base_ns)) << self.shift;
+        let ticks = left.div_ceil(u128::from(self.mult.max(1)));
+        self.base_tsc
+            .saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX))
+    }
+}
+
+/// Lets the clock run faster (slower, if negative) by so many parts in a thousand million than the TSC says, from now
+/// on, without a step.
+pub fn set_rate(ppb: i64) {
+    let ppb = ppb.clamp(-MAX_RATE, MAX_RATE);
+    let mult = i128::from(MULT.load(Ordering::Relaxed));
+    let mult = mult + mult * i128::from(ppb) / i128::from(NS_PER_SEC);
+    DISCIPLINED.update(|params| {
+        let tsc = read_tsc();
+        params.base_ns = params.at(tsc);
+        params.base_tsc = tsc;
+        params.mult = u32::try_from(mult).unwrap_or(u32::MAX);
+    });
+}
+
+/// Nanoseconds since boot by the TSC's frequency alone (CLOCK_MONOTONIC_RAW).
+pub fn raw_now() -> u64 {
+    raw_at(read_tsc())
+}
+
+/// As [`raw_now`], at a reading of the TSC.
+pub fn raw_at(tsc: u64) -> u64 {
+    tsc_to_ns(tsc.saturating_sub(BASE_TSC.load(Ordering::Relaxed)))
+}
+
+/// The multiplier of the undisciplined clock.
+pub fn raw_mult() -> u32 {
+    MULT.load(Ordering::Relaxed)
+}
 
 /// Reads the TSC, not before what comes before.
 #[inline]
@@ -66,8 +126,8 @@ pub(crate) fn read_tsc() -> u64 {
 /// Nanoseconds since boot; monotonic across CPUs. 0 until the TSC's frequency is known.
 #[inline]
 pub fn now() -> u64 {
-    // The TSCs may differ by less than a switch between CPUs takes, the base by more.
-    tsc_to_ns(read_tsc().saturating_sub(BASE_TSC.load(Ordering::Relaxed)))
+    let params = DISCIPLINED.read();
+    params.at(read_tsc())
 }
 
 /// A difference of TSC readings in nanoseconds.
@@ -79,12 +139,7 @@ pub(crate) fn tsc_to_ns(ticks: u64) -> u64 {
 
 /// The clock's parameters, for the vDSO.
 pub fn tsc_params() -> TscParams {
-    TscParams {
-        base_tsc: BASE_TSC.load(Ordering::Relaxed),
-        mult: MULT.load(Ordering::Relaxed),
-        shift: SHIFT.load(Ordering::Relaxed),
-        base_ns: 0,
-    }
+    DISCIPLINED.read()
 }
 
 /// Ticks of the TSC per second.
@@ -120,10 +175,7 @@ fn arm(ns: u64) {
     if TSC_DEADLINE.load(Ordering::Relaxed) {
         let tsc = match ns {
             u64::MAX => 0,
-            _ => BASE_TSC
-                .load(Ordering::Relaxed)
-                .saturating_add(ns_to_ticks(ns, tsc_hz()))
-                .max(1),
+            _ => DISCIPLINED.read().tsc_at(ns).max(1),
         };
         // SAFETY: the CPU has this timer; 0 disarms it.
         unsafe { setup::write_msr(setup::MSR_TSC_DEADLINE, tsc) };
@@ -360,5 +412,11 @@ fn set_frequency(hz: u64, base: u64) {
     TSC_HZ.store(hz, Ordering::Relaxed);
     SHIFT.store(shift, Ordering::Relaxed);
     BASE_TSC.store(base, Ordering::Relaxed);
+    DISCIPLINED.write(TscParams {
+        base_tsc: base,
+        mult: mult as u32,
+        shift,
+        base_ns: 0,
+    });
     MULT.store(mult as u32, Ordering::Release);
 }

@@ -30,6 +30,7 @@ pub mod locks;
 pub mod mount;
 pub mod mount_api;
 pub mod mounting;
+pub mod mqueue;
 pub mod namei;
 pub mod notify;
 pub mod open;
@@ -69,6 +70,7 @@ pub fn init() {
     register_filesystem(&tmpfs::Ramfs);
     register_filesystem(&devtmpfs::Devtmpfs);
     register_filesystem(&devpts::Devpts);
+    register_filesystem(&mqueue::Mqueue);
     register_filesystem(&ext4::EXT4);
     register_filesystem(&ext4::EXT3);
     register_filesystem(&ext4::EXT2);

@@ -32,6 +32,19 @@ pub fn create(initial: u32, semaphore: bool, flags: OpenFlags) -> Arc<File> {
     )
 }
 
+/// Whether a file is one of these.
+pub fn is_eventfd(file: &File) -> bool {
+    file.ops_as::<EventFd>().is_some()
+}
+
+/// Adds 1 on the kernel's behalf; a counter that is at its end stays there.
+pub fn signal(file: &File) {
+    if let Some(event) = file.ops_as::<EventFd>() {
+        event.add(1);
+        event.readable.wake(1, PollEvents::READABLE.key());
+    }
+}
+
 impl EventFd {
     /// Takes the count (1 of it for a semaphore), if there is one.
     fn take(&self) -> Option<u64> {

@@ -149,7 +149,8 @@ impl Pipe {
                 Err(error) if total == 0 => return Err(error),
                 Err(_) => return Ok(total),
             }
-            if was_empty && total > 0 {
+            // Who polls edge-triggered hears of every write.
+            if total > 0 && (was_empty || self.readable.has_waiters()) {
                 self.readable.wake(1, PollEvents::READABLE.key());
             }
             if src.remaining() == 0 {

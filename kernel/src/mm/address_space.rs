@@ -24,6 +24,8 @@ pub struct AddressSpace {
     pub membarrier: core::sync::atomic::AtomicU32,
     /// prctl(PR_SET_THP_DISABLE): no huge pages, for children and programs executed as well.
     pub thp_disabled: AtomicBool,
+    /// Contexts of asynchronous I/O.
+    pub aio: crate::ipc::aio::Contexts,
 }
 
 impl Drop for AddressSpace {
@@ -147,6 +149,7 @@ impl AddressSpace {
             faults: [const { AtomicU64::new(0) }; 2],
             membarrier: core::sync::atomic::AtomicU32::new(0),
             thp_disabled: AtomicBool::new(false),
+            aio: Default::default(),
         }))
     }
 
@@ -334,6 +337,13 @@ impl AddressSpace {
                 }
             }
         }
+    }
+
+    /// How many mappings show the object here.
+    pub(super) fn count_mappings_of(&self, registry: &MmapRegistry) -> usize {
+        let state = self.state.read();
+        let shows = |vma: &&Vma| shown_at(vma, registry, 0, u64::MAX).is_some();
+        state.vmas.iter().filter(shows).count()
     }
 
     /// Whether a shared mapping of the object may be written here.

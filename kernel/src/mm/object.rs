@@ -79,6 +79,14 @@ impl MmapRegistry {
         self.users().iter().any(|mm| mm.maps_shared_writable(self))
     }
 
+    /// How many mappings show the object.
+    pub fn count_mappings(&self) -> usize {
+        self.users()
+            .iter()
+            .map(|mm| mm.count_mappings_of(self))
+            .sum()
+    }
+
     fn users(&self) -> Vec<Arc<AddressSpace>> {
         let list = self.list.lock();
         if list.is_empty() {

@@ -530,6 +530,7 @@ impl AddressSpace {
 
     /// Removes every mapping (exec, exit).
     pub fn clear(&self) {
+        self.aio.destroy_all();
         let mut state = self.state.write();
         if let Ok(gone) = state.take_range(0, TASK_SIZE_MAX) {
             for vma in &gone {

@@ -37,13 +37,17 @@ pub struct CloneRequest {
 }
 
 /// Namespaces that exist once only: asking for another gives EINVAL, as in a Linux without that option.
-const NO_NAMESPACES: CloneFlags = CloneFlags::NEWIPC
-    .union(CloneFlags::NEWUSER)
+const NO_NAMESPACES: CloneFlags = CloneFlags::NEWUSER
     .union(CloneFlags::NEWPID)
     .union(CloneFlags::NEWNET)
     .union(CloneFlags::NEWCGROUP)
     .union(CloneFlags::NEWTIME)
     .union(CloneFlags::INTO_CGROUP);
+
+/// Namespaces that a new process can have of its own.
+const OWN_NAMESPACES: CloneFlags = CloneFlags::NEWNS
+    .union(CloneFlags::NEWUTS)
+    .union(CloneFlags::NEWIPC);
 
 /// Makes a thread or process that continues like the caller with 0 as result; gives its number.
 ///
@@ -53,7 +57,10 @@ pub fn clone(cx: &mut Ctx, request: &CloneRequest) -> Result<u32> {
     let flags = request.flags;
     check_flags(cx.thread, request)?;
     check_limit(cx.thread)?;
-    let tid = pid::allocate()?;
+    let tid = match request.set_tid.first() {
+        Some(wanted) => pid::allocate_exactly(*wanted)?,
+        None => pid::allocate()?,
+    };
     let child = build(cx, request, tid).inspect_err(|_| pid::release(tid))?;
     let pidfd = if flags.contains(CloneFlags::PIDFD) {
         match store_pidfd(cx.thread, &child, request.pidfd) {
@@ -139,11 +146,21 @@ fn check_flags(thread: &Arc<Thread>, request: &CloneRequest) -> Result<()> {
         || flags.contains(CloneFlags::PIDFD | CloneFlags::DETACHED)
         || (flags.contains(CloneFlags::PARENT) && thread.process.pid == 1)
         || flags.intersects(NO_NAMESPACES)
-        || !request.set_tid.is_empty()
+        // One number for each PID namespace that the child is in.
+        || request.set_tid.len() > 1
     {
         return Err(Errno::EINVAL);
     }
-    if flags.intersects(CloneFlags::NEWNS | CloneFlags::NEWUTS) {
+    if !request.set_tid.is_empty() {
+        let cred = thread.cred();
+        if !cred.has(Cap::CHECKPOINT_RESTORE) {
+            cred.require(Cap::SYS_ADMIN)?;
+        }
+    }
+    if flags.contains(CloneFlags::NEWIPC | CloneFlags::SYSVSEM) {
+        return Err(Errno::EINVAL);
+    }
+    if flags.intersects(OWN_NAMESPACES) {
         thread.cred().require(Cap::SYS_ADMIN)?;
     }
     Ok(())
@@ -241,6 +258,14 @@ fn build(cx: &mut Ctx, request: &CloneRequest, tid: u32) -> Result<Arc<Thread>> 
         let area = *parent.rseq.lock();
         super::rseq::set_area(&child, area);
     }
+    if flags.contains(CloneFlags::SYSVSEM) {
+        let list = parent
+            .sem_undo
+            .lock()
+            .get_or_insert_with(crate::ipc::sysv::sem::UndoList::new)
+            .clone();
+        *child.sem_undo.lock() = Some(list);
+    }
     child.creator.store(parent.tid(), Ordering::Relaxed);
     Ok(child)
 }
@@ -251,12 +276,15 @@ fn child_namespaces(
     fs: &Arc<crate::fs::FsContext>,
 ) -> Result<Arc<NsProxy>> {
     let ns = parent.ns();
-    if !flags.intersects(CloneFlags::NEWNS | CloneFlags::NEWUTS) {
+    if !flags.intersects(OWN_NAMESPACES) {
         return Ok(ns);
     }
     let mut new = (*ns).clone();
     if flags.contains(CloneFlags::NEWUTS) {
         new.uts = ns.uts.copy();
+    }
+    if flags.contains(CloneFlags::NEWIPC) {
+        new.ipc = crate::ipc::namespace::IpcNamespace::fresh();
     }
     if flags.contains(CloneFlags::NEWNS) {
         new.mnt = ns.mnt.copy_for(fs)?;

@@ -44,6 +44,7 @@ pub(super) fn finish(thread: &Arc<Thread>) {
     super::ptrace::exiting(thread);
     super::acct::note_memory(thread);
     crate::sched::task_exits();
+    crate::ipc::sysv::sem::leave_undo_list(thread);
     release_user_state(thread);
     let usage = thread_usage(thread);
     process.dead_usage.lock().add(&usage);

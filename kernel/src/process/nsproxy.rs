@@ -1,10 +1,11 @@
 //! The namespaces a thread lives in (namespaces(7)).
 //!
-//! Mount and UTS namespaces are real; the other kinds exist once for the whole system.
+//! Mount, UTS and IPC namespaces are real; the other kinds exist once for the whole system.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fs::mount::MountNamespace;
+use crate::ipc::namespace::IpcNamespace;
 use crate::prelude::*;
 
 /// Longest host or domain name (`__NEW_UTS_LEN`).
@@ -73,4 +74,6 @@ pub struct NsProxy {
     pub mnt: Arc<MountNamespace>,
     /// Host name.
     pub uts: Arc<UtsNamespace>,
+    /// System V IPC and POSIX message queues.
+    pub ipc: Arc<IpcNamespace>,
 }

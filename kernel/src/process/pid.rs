@@ -64,6 +64,23 @@ pub fn allocate() -> Result<u32> {
     Err(Errno::EAGAIN)
 }
 
+/// This number, if nobody has it (clone3(2), set_tid): EEXIST, EINVAL, EAGAIN with too many threads.
+pub fn allocate_exactly(pid: u32) -> Result<u32> {
+    let mut table = table().write();
+    if pid == 0 || pid >= PID_MAX.load(Ordering::Relaxed) {
+        return Err(Errno::EINVAL);
+    }
+    let live = table.threads.len() + table.reserved.len();
+    if live >= THREADS_MAX.load(Ordering::Relaxed) as usize {
+        return Err(Errno::EAGAIN);
+    }
+    if table.in_use(pid) {
+        return Err(Errno::EEXIST);
+    }
+    table.reserved.insert(pid);
+    Ok(pid)
+}
+
 /// Gives back a number from [`allocate`] that was not used.
 pub fn release(pid: u32) {
     table().write().reserved.remove(&pid);

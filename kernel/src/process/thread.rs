@@ -45,6 +45,8 @@ pub struct Thread {
     pub clear_child_tid: AtomicU64,
     /// Head of the robust futex list and its length (set_robust_list(2)).
     pub robust_list: AtomicU64,
+    /// What is to be undone of semaphore operations (semop(2), SEM_UNDO).
+    pub sem_undo: SpinLock<Option<Arc<crate::ipc::sysv::sem::UndoList>>>,
     /// PI futexes.
     pub pi: crate::ipc::futex::PiThread,
     /// rseq(2) registration.
@@ -131,6 +133,7 @@ impl Thread {
             ptrace: super::ptrace::PtraceState::default(),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
+            sem_undo: SpinLock::new(None),
             pi: Default::default(),
             rseq: SpinLock::new(RseqArea::default()),
             rseq_cpu: AtomicU32::new(super::rseq::NO_AREA),

@@ -28,7 +28,7 @@ fn note_write(thread: &Thread, result: &Result<usize>) {
 }
 
 /// The pieces of a vectored call: EINVAL beyond UIO_MAXIOV.
-fn vector(iov: UserPtr<Iovec>, count: usize) -> Result<Vec<Iovec>> {
+pub(super) fn vector(iov: UserPtr<Iovec>, count: usize) -> Result<Vec<Iovec>> {
     if count > keel_abi::types::UIO_MAXIOV {
         return Err(Errno::EINVAL);
     }
@@ -305,7 +305,9 @@ pub fn sync_file_range(
 pub fn ftruncate(cx: &mut Ctx, fd: Fd, length: i64) -> Result<()> {
     let length = offset(length)?;
     let file = cx.thread.files().get(fd)?;
-    if !file.inode.is_regular() || !file.writable() {
+    // The inode that eventfds and their like share has no type at all.
+    let is_file = file.inode.attr().mode >> 12 != 0;
+    if !file.inode.is_regular() || !is_file || !file.writable() {
         return Err(Errno::EINVAL);
     }
     fs::attributes::truncate(&file.path, &file.inode, length, &cx.thread.cred())

@@ -4,6 +4,7 @@
 //! have a handler here of exactly the row's type, re-exported from one of the family modules. Calls that are
 //! absent answer with the row's errno.
 
+mod aio;
 mod cred;
 mod event;
 mod file;
@@ -13,6 +14,7 @@ mod ipc;
 mod memory;
 mod mount;
 mod mount_api;
+mod mqueue;
 mod net;
 mod notify;
 pub mod poll;
@@ -23,12 +25,14 @@ mod sched;
 mod signal;
 mod splice;
 pub mod system;
+mod sysv;
 pub mod time;
 mod timer;
 pub mod trace;
 pub mod work;
 mod xattr;
 
+pub use aio::*;
 pub use cred::*;
 pub use event::*;
 pub use file::*;
@@ -38,6 +42,7 @@ pub use ipc::*;
 pub use memory::*;
 pub use mount::*;
 pub use mount_api::*;
+pub use mqueue::*;
 pub use net::*;
 pub use notify::*;
 pub use poll::*;
@@ -48,6 +53,7 @@ pub use sched::*;
 pub use signal::*;
 pub use splice::*;
 pub use system::*;
+pub use sysv::*;
 pub use time::*;
 pub use timer::*;
 pub use xattr::*;

@@ -328,7 +328,8 @@ pub fn setsid(cx: &mut Ctx) -> Result<Pid> {
 }
 
 pub fn setpgid(cx: &mut Ctx, pid: Pid, pgid: Pid) -> Result<()> {
-    if pgid.0 < 0 {
+    // A group of 0 is the process's own number, whatever that is.
+    if pgid.0 < 0 || (pgid.0 == 0 && pid.0 < 0) {
         return Err(Errno::EINVAL);
     }
     let me = &cx.thread.process;
@@ -580,6 +581,7 @@ pub fn unshare(cx: &mut Ctx, flags: CloneFlags) -> Result<()> {
         | CloneFlags::FILES
         | CloneFlags::NEWNS
         | CloneFlags::NEWUTS
+        | CloneFlags::NEWIPC
         | CloneFlags::SYSVSEM
         | CloneFlags::THREAD
         | CloneFlags::SIGHAND
@@ -592,7 +594,7 @@ pub fn unshare(cx: &mut Ctx, flags: CloneFlags) -> Result<()> {
     if flags.intersects(CloneFlags::THREAD | CloneFlags::SIGHAND | CloneFlags::VM) && !alone {
         return Err(Errno::EINVAL);
     }
-    let new_ns = flags.intersects(CloneFlags::NEWNS | CloneFlags::NEWUTS);
+    let new_ns = flags.intersects(CloneFlags::NEWNS | CloneFlags::NEWUTS | CloneFlags::NEWIPC);
     if new_ns {
         thread.cred().require(Cap::SYS_ADMIN)?;
     }
@@ -603,10 +605,16 @@ pub fn unshare(cx: &mut Ctx, flags: CloneFlags) -> Result<()> {
         if flags.contains(CloneFlags::NEWUTS) {
             ns.uts = ns.uts.copy();
         }
+        if flags.contains(CloneFlags::NEWIPC) {
+            ns.ipc = crate::ipc::namespace::IpcNamespace::fresh();
+        }
         if let (true, Some(fs)) = (flags.contains(CloneFlags::NEWNS), &fs) {
             ns.mnt = ns.mnt.copy_for(fs)?;
         }
         thread.set_ns(ns);
+    }
+    if flags.intersects(CloneFlags::SYSVSEM | CloneFlags::NEWIPC) {
+        crate::ipc::sysv::sem::leave_undo_list(thread);
     }
     if let Some(fs) = fs {
         drop(thread.replace_fs(fs));

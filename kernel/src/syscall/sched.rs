@@ -417,15 +417,21 @@ pub fn setpriority(cx: &mut Ctx, which: PriorityWhich, who: i32, prio: i32) -> R
 /// I/O priority classes and data of ioprio_set(2).
 const IOPRIO_CLASS_SHIFT: i32 = 13;
 
-pub fn ioprio_set(cx: &mut Ctx, which: IoprioWhich, who: i32, ioprio: i32) -> Result<()> {
+/// Whether the caller may use an I/O priority: EINVAL for one that does not exist, EPERM.
+pub fn check_ioprio(cx: &Ctx, ioprio: i32) -> Result<()> {
     let (class, data) = (ioprio >> IOPRIO_CLASS_SHIFT, ioprio & 0x1fff);
     match class {
-        0 if data != 0 => return Err(Errno::EINVAL),
-        0 | 3 => {}
-        1 => cx.thread.cred().require(Cap::SYS_ADMIN)?,
-        2 if data < 8 => {}
-        _ => return Err(Errno::EINVAL),
+        0 if data != 0 => Err(Errno::EINVAL),
+        0 | 3 => Ok(()),
+        1 if cx.thread.cred().has(Cap::SYS_NICE) => Ok(()),
+        1 => cx.thread.cred().require(Cap::SYS_ADMIN),
+        2 if data < 8 => Ok(()),
+        _ => Err(Errno::EINVAL),
     }
+}
+
+pub fn ioprio_set(cx: &mut Ctx, which: IoprioWhich, who: i32, ioprio: i32) -> Result<()> {
+    check_ioprio(cx, ioprio)?;
     for thread in priority_targets(cx, ioprio_which(which)?, who)? {
         check_owner(cx, &thread)?;
         thread

@@ -1,14 +1,14 @@
 //! Clocks and sleeping.
 
 use keel_abi::prelude::*;
-use keel_abi::types::{Timespec, Timeval, Timezone, Tms};
+use keel_abi::types::{Timespec, Timeval, Timex, Timezone, Tms};
 
 use super::Ctx;
 use crate::mm::user::UserAccess;
 use crate::prelude::*;
 use crate::process::process::thread_usage;
 use crate::process::{Cap, pid};
-use crate::time::{self, NSEC_PER_SEC, clock, vdso};
+use crate::time::{self, NSEC_PER_SEC, clock, ntp, vdso};
 
 const NSEC: i64 = NSEC_PER_SEC as i64;
 
@@ -46,7 +46,8 @@ pub fn read_clock(cx: &Ctx, id: ClockId) -> Result<i64> {
     Ok(match id {
         ClockId::CLOCK_REALTIME | ClockId::CLOCK_REALTIME_ALARM => time::realtime_ns(),
         ClockId::CLOCK_REALTIME_COARSE => time::realtime_ns() / tick * tick,
-        ClockId::CLOCK_MONOTONIC | ClockId::CLOCK_MONOTONIC_RAW => time::monotonic_ns() as i64,
+        ClockId::CLOCK_MONOTONIC => time::monotonic_ns() as i64,
+        ClockId::CLOCK_MONOTONIC_RAW => keel_hal::time::raw_now() as i64,
         ClockId::CLOCK_MONOTONIC_COARSE => time::monotonic_ns() as i64 / tick * tick,
         ClockId::CLOCK_BOOTTIME | ClockId::CLOCK_BOOTTIME_ALARM => time::boottime_ns() as i64,
         ClockId::CLOCK_TAI => time::realtime_ns().saturating_add(clock::tai_offset() * NSEC),
@@ -119,9 +120,27 @@ fn set_wall_clock(cx: &Ctx, ns: i64) -> Result<()> {
     if ns < time::monotonic_ns() as i64 {
         return Err(Errno::EINVAL);
     }
+    ntp::clear();
     clock::set_realtime_ns(ns);
     crate::ipc::timerfd::clock_was_set();
     Ok(())
+}
+
+pub fn adjtimex(cx: &mut Ctx, buf: UserPtr<Timex>) -> Result<i32> {
+    let mut timex = buf.read()?;
+    let privileged = cx.thread.cred().has(Cap::SYS_TIME);
+    let state = ntp::adjust(&mut timex, privileged)?;
+    buf.write(&timex)?;
+    Ok(state)
+}
+
+pub fn clock_adjtime(cx: &mut Ctx, clockid: ClockId, buf: UserPtr<Timex>) -> Result<i32> {
+    if clockid != ClockId::CLOCK_REALTIME {
+        // What can be read but not disciplined, and what does not exist.
+        read_clock(cx, clockid)?;
+        return Err(Errno::EOPNOTSUPP);
+    }
+    adjtimex(cx, buf)
 }
 
 pub fn gettimeofday(_cx: &mut Ctx, tv: UserPtr<Timeval>, tz: UserPtr<Timezone>) -> Result<()> {

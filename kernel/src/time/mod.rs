@@ -1,10 +1,12 @@
 //! Clocks and timers.
 //!
 //! * [`clock`]: what the clock ids of clock_gettime(2) read; the wall clock's offset.
+//! * [`ntp`]: the discipline that adjtimex(2) steers: the clocks' rate, leap seconds.
 //! * [`timer`]: per-CPU queues of one-shot kernel timers, fired from the timer interrupt.
 //! * [`vdso`]: the page from which user space reads the time without a system call.
 
 pub mod clock;
+pub mod ntp;
 pub mod posix_timer;
 pub mod timer;
 pub mod vdso;

@@ -3,7 +3,7 @@
 //! The kernel timer behind each only hands the timer to a kernel thread ([`run_worker`]), since sending signals and
 //! reading CPU clocks take locks that interrupts must not. Timers
 //! against a CPU clock fire at the earliest moment at which that clock can have reached its goal, look, and go on.
-//! Expiries that come while the last one's signal is still pending are counted as overruns.
+//! Expiries that come while the last one's signal is still pending are counted as overruns, and told when it is taken.
 
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use keel_abi::flags::ClockId;
@@ -97,7 +97,7 @@ struct State {
     due: AtomicU64,
     interval: AtomicU64,
     overrun: AtomicI32,
-    /// Overruns of the last signal that was sent.
+    /// Overruns of the last signal that was taken.
     last_overrun: AtomicI32,
     timer: OnceLock<Timer>,
 }
@@ -209,13 +209,10 @@ impl State {
                 .fetch_add(missed.saturating_add(1), Ordering::Relaxed);
             return;
         }
-        let overrun = self
-            .overrun
-            .swap(0, Ordering::Relaxed)
-            .saturating_add(missed);
-        self.last_overrun.store(overrun, Ordering::Relaxed);
+        // What comes until the signal is taken is counted then.
+        self.overrun.store(missed, Ordering::Relaxed);
         let signal = keel_abi::flags::Signal(signo);
-        let info = SigInfo::new(Siginfo::timer(signal, self.id, overrun, self.notify.value));
+        let info = SigInfo::new(Siginfo::timer(signal, self.id, 0, self.notify.value));
         match target {
             Some(thread) => signal::send_thread(&thread, info),
             None if self.notify.thread.is_none() => signal::send_process(&process, info),
@@ -283,7 +280,7 @@ impl Entry {
 #[derive(Default)]
 pub struct ProcessTimers {
     intervals: Mutex<[Option<Entry>; 3]>,
-    posix: Mutex<BTreeMap<i32, Entry>>,
+    posix: SpinLock<BTreeMap<i32, Entry>>,
     next_id: AtomicI32,
 }
 
@@ -380,6 +377,15 @@ impl ProcessTimers {
         let timers = self.posix.lock();
         let entry = timers.get(&id).ok_or(Errno::EINVAL)?;
         Ok(entry.state.last_overrun.load(Ordering::Relaxed))
+    }
+
+    /// A timer's signal is taken: how many expiries were missed up to now. `None` if the timer is gone.
+    pub fn delivered(&self, id: i32) -> Option<i32> {
+        let timers = self.posix.lock();
+        let state = &timers.get(&id)?.state;
+        let overrun = state.overrun.swap(0, Ordering::Relaxed);
+        state.last_overrun.store(overrun, Ordering::Relaxed);
+        Some(overrun)
     }
 
     /// Deletes a POSIX timer: EINVAL.

@@ -15,7 +15,7 @@ struct Vdso {
     data_object: Arc<SpecialPages>,
     image_object: Arc<SpecialPages>,
     /// What was published last, and its sequence number; held while publishing.
-    published: SpinLock<(VdsoData, u32)>,
+    published: IrqLock<(VdsoData, u32)>,
 }
 
 static VDSO: OnceLock<Vdso> = OnceLock::new();
@@ -51,7 +51,7 @@ pub fn init() {
         data,
         data_object,
         image_object,
-        published: SpinLock::new((VdsoData::default(), 0)),
+        published: IrqLock::new((VdsoData::default(), 0)),
     });
     update();
 }
@@ -67,7 +67,7 @@ pub fn update() {
     data.clock_mode = ClockMode::Tsc;
     data.cpu_mode = CpuMode::Rdtscp;
     data.mono_mult = params.mult;
-    data.raw_mult = params.mult;
+    data.raw_mult = keel_hal::time::raw_mult();
     data.shift = params.shift;
     data.hrtimer_res = 1;
     data.coarse_res = TICK_NS as u32;
@@ -82,7 +82,7 @@ pub fn update() {
     };
     set(data, 0, wall);
     set(data, 1, base as i64);
-    set(data, 4, base as i64);
+    set(data, 4, keel_hal::time::raw_at(params.base_tsc) as i64);
     set(data, 7, base as i64);
     set(data, 11, tai);
     // The coarse clocks tell when this page was written last.

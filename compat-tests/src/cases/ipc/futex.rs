@@ -216,6 +216,83 @@ pub static CASES: &[Case] = &[
         sc!(futex, w[1].as_ptr(), FUTEX_UNLOCK_PI, 0, 0, 0, 0).is(0);
         child.ok();
     }),
+    case!("futex", "pi_lock_of_ones_own_is_edeadlk", || {
+        let w = shared_words();
+        sc!(futex, w[0].as_ptr(), FUTEX_LOCK_PI, 0, 0, 0, 0).is(0);
+        sc!(futex, w[0].as_ptr(), FUTEX_LOCK_PI, 0, 0, 0, 0).err(EDEADLK);
+        sc!(futex, w[0].as_ptr(), FUTEX_TRYLOCK_PI, 0, 0, 0, 0).err(EDEADLK);
+        sc!(futex, w[0].as_ptr(), FUTEX_UNLOCK_PI, 0, 0, 0, 0).is(0);
+        sc!(futex, w[0].as_ptr(), FUTEX_UNLOCK_PI, 0, 0, 0, 0).err(EPERM);
+    }),
+    case!("futex", "pi_circle_is_edeadlk", || {
+        let w = shared_words();
+        sc!(futex, w[0].as_ptr(), FUTEX_LOCK_PI, 0, 0, 0, 0).is(0);
+        let child = fork(|| {
+            sc!(futex, w[1].as_ptr(), FUTEX_LOCK_PI, 0, 0, 0, 0).is(0);
+            w[2].store(1, SeqCst);
+            sc!(futex, w[0].as_ptr(), FUTEX_LOCK_PI, 0, 0, 0, 0).is(0);
+            sc!(futex, w[0].as_ptr(), FUTEX_UNLOCK_PI, 0, 0, 0, 0).is(0);
+            sc!(futex, w[1].as_ptr(), FUTEX_UNLOCK_PI, 0, 0, 0, 0).is(0);
+        });
+        eventually("lock", || w[2].load(SeqCst) == 1);
+        wait_asleep(child.pid);
+        sc!(futex, w[1].as_ptr(), FUTEX_LOCK_PI, 0, 0, 0, 0).err(EDEADLK);
+        sc!(futex, w[0].as_ptr(), FUTEX_UNLOCK_PI, 0, 0, 0, 0).is(0);
+        child.ok();
+    }),
+    case!(
+        "futex exit",
+        "pi_lock_of_a_dead_owner_goes_to_the_waiter",
+        || {
+            let w = shared_words();
+            let owner = fork(|| {
+                sc!(futex, w[0].as_ptr(), FUTEX_LOCK_PI, 0, 0, 0, 0).is(0);
+                w[1].store(1, SeqCst);
+                eventually("end", || w[1].load(SeqCst) == 2);
+            });
+            eventually("lock", || w[1].load(SeqCst) == 1);
+            let waiter = fork(|| {
+                sc!(futex, w[0].as_ptr(), FUTEX_LOCK_PI, 0, 0, 0, 0).is(0);
+                let word = w[0].load(SeqCst);
+                assert_eq!(word & 0x3fff_ffff, gettid() as u32);
+                assert_eq!(word & 0x4000_0000, 0x4000_0000);
+                sc!(futex, w[0].as_ptr(), FUTEX_UNLOCK_PI, 0, 0, 0, 0).is(0);
+            });
+            wait_asleep(waiter.pid);
+            w[1].store(2, SeqCst);
+            owner.ok();
+            waiter.ok();
+            assert_eq!(w[0].load(SeqCst), 0);
+        }
+    ),
+    case!("futex", "pi_waiters_cannot_be_woken_as_others", || {
+        let w = shared_words();
+        sc!(futex, w[0].as_ptr(), FUTEX_LOCK_PI, 0, 0, 0, 0).is(0);
+        let child = fork(|| {
+            sc!(futex, w[0].as_ptr(), FUTEX_LOCK_PI, 0, 0, 0, 0).is(0);
+            sc!(futex, w[0].as_ptr(), FUTEX_UNLOCK_PI, 0, 0, 0, 0).is(0);
+        });
+        wait_asleep(child.pid);
+        sc!(futex, w[0].as_ptr(), FUTEX_WAKE, 1, 0, 0, 0).err(EINVAL);
+        sc!(futex, w[0].as_ptr(), FUTEX_UNLOCK_PI, 0, 0, 0, 0).is(0);
+        child.ok();
+    }),
+    case!("futex_requeue", "moves_waiters", || {
+        let w = shared_words();
+        let entry = |i: usize| [0u64, w[i].as_ptr().addr() as u64, 2];
+        let v = [entry(0), entry(1)].concat();
+        sc!(futex_requeue, &v, 0, 0, 0).skip_on(&[ENOSYS]).is(0);
+        let child = fork(|| sc!(futex, w[0].as_ptr(), FUTEX_WAIT, 0, 0, 0, 0).is(0));
+        wait_asleep(child.pid);
+        sc!(futex_requeue, &v, 0, 0, 1).is(1);
+        assert_eq!(wake(&w[0], 1), 0);
+        assert_eq!(wake(&w[1], 1), 1);
+        child.ok();
+        sc!(futex_requeue, &v, 1, 0, 0).err(EINVAL);
+        sc!(futex_requeue, &v, 0, -1, 0).err(EINVAL);
+        w[0].store(1, SeqCst);
+        sc!(futex_requeue, &v, 0, 1, 1).err(EAGAIN);
+    }),
     case!("futex_waitv", "any_of_several_wakes", || {
         let w = shared_words();
         let entry = |i: usize| [0u64, w[i].as_ptr().addr() as u64, 2];

@@ -2,6 +2,7 @@
 
 use super::Family;
 
+mod aio;
 mod futex;
 mod mqueue;
 mod socket;
@@ -12,6 +13,7 @@ pub const GROUPS: Family = &[
     futex::CASES,
     sysv::CASES,
     mqueue::CASES,
+    aio::CASES,
     socket::CASES,
     unix::CASES,
 ];

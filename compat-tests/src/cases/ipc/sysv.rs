@@ -93,6 +93,77 @@ pub static CASES: &[Case] = &[
         sc!(shmdt, at).is(0);
         sc!(shmctl, id, IPC_RMID, 0).is(0);
     }),
+    case!(
+        "shmat shmctl",
+        "removed_segment_can_still_be_attached",
+        || {
+            let id = segment(2 * PAGE);
+            let at = sc!(shmat, id, 0, 0).addr();
+            sc!(shmctl, id, IPC_RMID, 0).is(0);
+            let mut ds = zeroed::<shmid_ds>();
+            sc!(shmctl, id, IPC_STAT, &raw mut ds).is(0);
+            let again = sc!(shmat, id, 0, SHM_RDONLY).addr();
+            poke(at, 7);
+            assert_eq!(peek(again), 7);
+            sc!(mprotect, again, PAGE, PROT_READ | PROT_WRITE).err(EACCES);
+            sc!(shmdt, again).is(0);
+            sc!(shmdt, at).is(0);
+            sc!(shmat, id, 0, 0).err_any(&[EINVAL, EIDRM]);
+            sc!(shmdt, at).err(EINVAL);
+        }
+    ),
+    case!("shmctl", "listed_in_proc", || {
+        let id = segment(PAGE);
+        let at = sc!(shmat, id, 0, 0).addr();
+        let list = text("/proc/sysvipc/shm");
+        let line = list
+            .lines()
+            .find(|line| line.split_whitespace().nth(1) == Some(&id.to_string()));
+        let fields: Vec<&str> = line.map_or_else(Vec::new, |l| l.split_whitespace().collect());
+        assert_eq!(fields.get(6), Some(&"1"));
+        let maps = text("/proc/self/maps");
+        assert!(maps.contains("/SYSV00000000 (deleted)"));
+        sc!(shmdt, at).is(0);
+        sc!(shmctl, id, IPC_RMID, 0).is(0);
+    }),
+    case!("semctl", "waiters_are_counted", || {
+        let id = sem(2);
+        let taker = fork(|| op(id, &[[0, -1, 0]]).is(0));
+        wait_asleep(taker.pid);
+        sc!(semctl, id, 0, GETNCNT, 0).is(1);
+        sc!(semctl, id, 0, GETZCNT, 0).is(0);
+        op(id, &[[1, 1, 0]]).is(0);
+        let waiter = fork(|| op(id, &[[1, 0, 0]]).is(0));
+        wait_asleep(waiter.pid);
+        sc!(semctl, id, 1, GETZCNT, 0).is(1);
+        op(id, &[[0, 1, 0], [1, -1, 0]]).is(0);
+        taker.ok();
+        waiter.ok();
+        remove_sem(id);
+    }),
+    case!("msgrcv", "copy_leaves_the_message", || {
+        const COPY: i32 = 0o40000;
+        let q = queue();
+        send(q, 3, "first", 0).is(0);
+        send(q, 4, "second", 0).is(0);
+        let (r, kind, text) = receive(q, 1, COPY | IPC_NOWAIT);
+        r.skip_on(&[ENOSYS]).is(6);
+        assert_eq!((kind, &text[..]), (4, "second"));
+        receive(q, 2, COPY | IPC_NOWAIT).0.err(ENOMSG);
+        receive(q, 0, COPY).0.err(EINVAL);
+        assert_eq!(receive(q, 0, 0).2, "first");
+        remove_queue(q);
+    }),
+    case!("unshare", "ipc_namespace_has_its_own_objects", || {
+        need_root();
+        let id = segment(PAGE);
+        fork(|| {
+            sc!(unshare, CLONE_NEWIPC).skip_on(&[EINVAL, EPERM]).is(0);
+            sc!(shmctl, id, IPC_STAT, BAD).err(EINVAL);
+        })
+        .ok();
+        sc!(shmctl, id, IPC_RMID, 0).is(0);
+    }),
     case!("shmget", "keys_and_errors", || {
         let key = 0x4b65_0000 + getpid();
         let id = sc!(shmget, key, PAGE, IPC_CREAT | IPC_EXCL | 0o600)

@@ -163,6 +163,34 @@ static CASES: &[Case] = &[
         sc!(sched_getattr, 0, &raw mut got, 48, 1).err(EINVAL);
         sc!(sched_getattr, 1 << 22, &raw mut got, 48, 0).err(ESRCH);
     }),
+    case!(
+        "sched_setscheduler",
+        "runaway_fifo_thread_leaves_time_to_others",
+        || {
+            need_root();
+            let one = [1u64];
+            let spinner = fork(|| {
+                sc!(sched_setaffinity, 0, 8, &one).is(0);
+                let priority = [50i32];
+                sc!(sched_setscheduler, 0, 1, &priority)
+                    .skip_on(&[EPERM])
+                    .is(0);
+                let end = clock_ns(CLOCK_MONOTONIC) + 2500 * MS;
+                while clock_ns(CLOCK_MONOTONIC) < end {}
+            });
+            sleep_ms(50);
+            let other = fork(|| {
+                sc!(sched_setaffinity, 0, 8, &one).is(0);
+                let start = clock_ns(CLOCK_MONOTONIC);
+                for _ in 0..50 {
+                    sc!(getpid).ok();
+                }
+                assert!(clock_ns(CLOCK_MONOTONIC) - start < 2000 * MS);
+            });
+            other.ok();
+            spinner.ok();
+        }
+    ),
     case!("sched_setattr", "deadline_parameters", || {
         need_root();
         let good = Attr {

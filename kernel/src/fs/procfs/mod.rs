@@ -12,6 +12,7 @@ mod cpu;
 mod devices;
 mod inode;
 mod instance;
+mod ipc;
 mod memory;
 mod net;
 pub mod ns;

@@ -111,7 +111,7 @@ pub fn number(thread: &Thread, kind: Namespace) -> Result<u64> {
     Ok(match kind {
         Namespace::Mnt => ns.mnt.id,
         Namespace::Uts => ns.uts.id,
-        Namespace::Ipc => initial::IPC,
+        Namespace::Ipc => ns.ipc.id,
         Namespace::User => initial::USER,
         Namespace::Pid | Namespace::PidForChildren => initial::PID,
         Namespace::Cgroup => initial::CGROUP,

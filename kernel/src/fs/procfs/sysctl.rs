@@ -8,6 +8,7 @@ use keel_procfs::{Ctl, CtlValue};
 
 use crate::fs::notify::{dnotify, inotify};
 use crate::fs::{NR_OPEN, locks, page_cache, protected};
+use crate::ipc::aio;
 use crate::prelude::*;
 use crate::process::{Cap, core_dump, exec, nsproxy, pid, seccomp};
 use crate::{device, mm, printk, process, sched, syscall};
@@ -71,6 +72,8 @@ pub fn get(ctl: Ctl, _device: Option<&[u8]>) -> Option<CtlValue> {
             0,
             i64::MAX,
         ])),
+        Ctl::FsAioNr => int(aio::REQUESTS.load(Ordering::Relaxed) as i64),
+        Ctl::FsAioMaxNr => int(aio::MAX_REQUESTS.load(Ordering::Relaxed) as i64),
         Ctl::FsNrOpen => int(NR_OPEN as i64),
         Ctl::FsLeaseBreakTime => load(&locks::LEASE_BREAK_SECS),
         Ctl::FsDirNotifyEnable => int(i64::from(dnotify::ENABLED.load(Ordering::Relaxed))),
@@ -85,7 +88,9 @@ pub fn get(ctl: Ctl, _device: Option<&[u8]>) -> Option<CtlValue> {
         Ctl::FsOverflowuid | Ctl::FsOverflowgid => int(OVERFLOW_ID),
         Ctl::FsPipeMaxSize => int(crate::ipc::pipe::MAX_SIZE as i64),
         Ctl::FsSuidDumpable => int(i64::from(core_dump::SUID_DUMPABLE.load(Ordering::Relaxed))),
-        _ => kernel(ctl).or_else(|| vm(ctl)),
+        _ => kernel(ctl)
+            .or_else(|| vm(ctl))
+            .or_else(|| super::ipc::get(ctl)),
     }
 }
 
@@ -139,6 +144,8 @@ fn kernel(ctl: Ctl) -> Option<CtlValue> {
             int(i64::from(exec::RANDOMIZE_VA_SPACE.load(Ordering::Relaxed)))
         }
         Ctl::KernelSchedRrTimesliceMs => int((sched::RR_SLICE_NS / 1_000_000) as i64),
+        Ctl::KernelSchedRtPeriodUs => int(sched::bandwidth::period_us() as i64),
+        Ctl::KernelSchedRtRuntimeUs => int(sched::bandwidth::runtime_us()),
         Ctl::KernelTainted => int(0),
         Ctl::KernelThreadsMax => int(i64::from(pid::THREADS_MAX.load(Ordering::Relaxed))),
         _ => None,
@@ -169,6 +176,9 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
         Ctl::KernelSeccompActionsLogged => return set_seccomp_logged(value),
         _ => {}
     }
+    if super::ipc::set(ctl, value)? {
+        return Ok(());
+    }
     let Some(number) = value.as_i64() else {
         return keep(ctl, device, value);
     };
@@ -194,6 +204,10 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
         Ctl::FsSuidDumpable => core_dump::SUID_DUMPABLE.store(small()?, Ordering::Relaxed),
         Ctl::KernelCoreUsesPid => core_dump::USES_PID.store(number != 0, Ordering::Relaxed),
         Ctl::KernelCtrlAltDel => syscall::CTRL_ALT_DEL.store(number != 0, Ordering::Relaxed),
+        Ctl::FsAioMaxNr => {
+            let max = u64::try_from(number).map_err(|_| Errno::EINVAL)?;
+            aio::MAX_REQUESTS.store(max, Ordering::Relaxed);
+        }
         Ctl::KernelPanic => set_panic(i32::try_from(number).map_err(|_| Errno::EINVAL)?),
         Ctl::KernelPidMax if number >= PID_MAX_MIN => {
             pid::PID_MAX.store(
@@ -208,6 +222,13 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
         Ctl::KernelRandomizeVaSpace => {
             let level = u32::try_from(number).ok().filter(|level| *level <= 2);
             exec::RANDOMIZE_VA_SPACE.store(level.ok_or(Errno::EINVAL)?, Ordering::Relaxed);
+        }
+        Ctl::KernelSchedRtPeriodUs => {
+            let period = u64::try_from(number).map_err(|_| Errno::EINVAL)?;
+            sched::bandwidth::set(period, sched::bandwidth::runtime_us())?;
+        }
+        Ctl::KernelSchedRtRuntimeUs => {
+            sched::bandwidth::set(sched::bandwidth::period_us(), number)?;
         }
         Ctl::VmDropCaches => drop_caches(number),
         _ => return keep(ctl, device, value),

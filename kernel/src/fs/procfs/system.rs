@@ -3,13 +3,13 @@
 use keel_procfs::bitmap::Bitmap;
 use keel_procfs::{
     Console, CpuInfo, CpuStat, Ctl, CtlValue, Devices, Disk, Features, FileLock, FsType,
-    Interrupts, IrqInfo, LoadAvg, LockKind, MemInfo, PciDevice, Slab, SoftIrqs, System, Task,
-    TtyDriver, Uptime, Zone,
+    Interrupts, IrqInfo, LoadAvg, LockKind, MemInfo, MsgQueue, PciDevice, SemSet, ShmSegment, Slab,
+    SoftIrqs, System, Task, TtyDriver, Uptime, Zone,
 };
 
 use super::instance::Instance;
 use super::task::{TaskRef, dev_no};
-use super::{cpu, devices, memory, sysctl};
+use super::{cpu, devices, ipc, memory, sysctl};
 use crate::prelude::*;
 use crate::printk;
 use crate::process::{self, pid};
@@ -35,6 +35,7 @@ impl Machine {
 /// What the kernel has of the optional parts.
 const FEATURES: Features = Features::KMSG
     .union(Features::SLABINFO)
+    .union(Features::SYSVIPC)
     .union(Features::SYSRQ)
     .union(Features::MAP_FILES)
     .union(Features::COREDUMP)
@@ -206,6 +207,18 @@ impl System for Machine {
 
     fn default_irq_affinity(&self) -> Bitmap {
         cpu::online()
+    }
+
+    fn sysv_shm(&self) -> Vec<ShmSegment> {
+        ipc::segments()
+    }
+
+    fn sysv_sem(&self) -> Vec<SemSet> {
+        ipc::semaphore_sets()
+    }
+
+    fn sysv_msg(&self) -> Vec<MsgQueue> {
+        ipc::message_queues()
     }
 
     fn sysctl_get(&self, ctl: Ctl, device: Option<&[u8]>) -> Option<CtlValue> {

@@ -8,7 +8,7 @@ use super::options::Options;
 use super::pages::{Shmem, Space};
 use super::{TMPFS_MAGIC, Tmpfs};
 use crate::fs::mount::Mount;
-use crate::fs::{Dentry, File, Inode, Owner, Path, SuperBlock};
+use crate::fs::{Dentry, File, FileOps, Inode, Owner, Path, SuperBlock};
 use crate::prelude::*;
 use crate::process::Thread;
 
@@ -72,6 +72,37 @@ pub fn create(thread: &Thread, name: &[u8], flags: MemfdFlags) -> Result<Arc<Fil
     let open = OpenFlags::RDWR | OpenFlags::LARGEFILE;
     let ops = inode.ops.open(&inode, open)?;
     Ok(File::new(path, inode, ops, open, cred))
+}
+
+/// Makes a file of `size` bytes that behaves as `ops` says, for a System V segment: ENOMEM.
+pub fn create_segment(
+    thread: &Thread,
+    name: &[u8],
+    size: usize,
+    mode: u32,
+    ops: Arc<dyn FileOps>,
+) -> Result<(Arc<File>, Arc<Shmem>)> {
+    let home = home()?;
+    let cred = thread.cred();
+    let owner = Owner {
+        uid: cred.euid,
+        gid: cred.egid,
+    };
+    let mode = u32::from(FileType::Regular.mode().0) | mode;
+    let pages = Shmem::new(&home.space, SealFlags::SEAL);
+    pages.truncate(size as u64)?;
+    let kind = Kind::File(pages.clone());
+    let inode = inode::new_inode(&home.sb, &home.space, mode, 0, &owner, kind)?;
+    inode.update_attr(|attr| {
+        attr.nlink = 0;
+        attr.size = size as u64;
+    });
+    let path = Path {
+        mount: home.mount.clone(),
+        dentry: Dentry::disconnected(name, inode.clone()),
+    };
+    let file = File::new(path, inode, ops, OpenFlags::RDWR, cred);
+    Ok((file, pages))
 }
 
 fn pages_of(inode: &Inode) -> Option<&Arc<Shmem>> {

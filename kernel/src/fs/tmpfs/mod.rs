@@ -10,11 +10,11 @@ mod options;
 mod pages;
 
 pub use memfd::{
-    MAX_NAME as MEMFD_MAX_NAME, SEALS_AGAINST_WRITE, add_seals, create as create_memfd, get_seals,
-    seals_of,
+    MAX_NAME as MEMFD_MAX_NAME, SEALS_AGAINST_WRITE, add_seals, create as create_memfd,
+    create_segment, get_seals, seals_of,
 };
 pub use options::Options;
-pub use pages::total_pages;
+pub use pages::{Shmem as Segment, total_pages};
 
 use core::sync::atomic::Ordering;
 use keel_abi::args::FileType;

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use keel_abi::flags::SaFlags;
-use keel_abi::types::{SIG_DFL, SIG_IGN};
+use keel_abi::types::{SIG_DFL, SIG_IGN, Siginfo};
 use keel_hal::task;
 
 use super::queue::{Pending, SigInfo};
@@ -299,7 +299,26 @@ impl Thread {
 /// Takes a pending signal of `wanted`, the thread's own first.
 pub fn take_any(thread: &Thread, wanted: u64) -> Option<SigInfo> {
     let own = thread.signals.pending.lock().take(wanted);
-    own.or_else(|| thread.process.signals.pending.lock().take(wanted))
+    let info = own.or_else(|| thread.process.signals.pending.lock().take(wanted))?;
+    Some(with_overrun(thread, info))
+}
+
+/// A POSIX timer's signal tells how many expiries were missed until it was taken.
+fn with_overrun(thread: &Thread, info: SigInfo) -> SigInfo {
+    const SI_TIMER: i32 = -2;
+    if info.code() != SI_TIMER {
+        return info;
+    }
+    let raw = &info.raw;
+    match thread.process.timers.delivered(raw.timer_id()) {
+        Some(overrun) => SigInfo::new(Siginfo::timer(
+            raw.signal(),
+            raw.timer_id(),
+            overrun,
+            raw.value(),
+        )),
+        None => info,
+    }
 }
 
 /// Waits for a signal of `wanted` (rt_sigtimedwait(2)): EAGAIN at the deadline, EINTR when another signal came.
