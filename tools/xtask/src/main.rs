@@ -6,6 +6,7 @@
 
 #[macro_use]
 mod cmd;
+mod bench;
 mod cache;
 mod console;
 mod cpio;
@@ -44,6 +45,7 @@ usage: cargo xtask COMMAND
   fs-torture  ext4 at length: models, power cuts, damage; --guest kills guests
   fs-bench    ext4 beside Linux's, on images in memory
   ltp    the Linux Test Project in the guest:  cargo xtask ltp --ltp-dir DIR [--list NAME|FILE] (ltp --help)
+  bench  Keel beside Linux:  cargo xtask bench [GROUP…] [--quick] (bench --help)
   stats  lines and unsafe lines by crate, system calls by status
 options of run and exec:
   ";
@@ -69,6 +71,7 @@ fn dispatch(args: &[String]) -> Result<i32> {
         "ltp" => return ltp::command(rest),
         "fs-bench" => return fs_bench::command(rest),
         "fs-torture" => return fs_torture::command(rest),
+        "bench" => return bench::command(rest),
         "trace" => return trace::command(rest),
         "stats" => stats::command()?,
         "exec" => return exec::command(rest),

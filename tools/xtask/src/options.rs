@@ -34,6 +34,8 @@ pub struct GuestOptions {
     pub disks: Vec<PathBuf>,
     /// Files and folders of this machine that exec and trace put below /media in the guest.
     pub with: Vec<PathBuf>,
+    /// Whether the machine's time is the number of instructions executed; for exact comparisons.
+    pub count_instructions: bool,
     /// Added to the kernel command line.
     pub append: String,
     /// Whether the guest's writes are kept.
@@ -59,6 +61,7 @@ impl Default for GuestOptions {
             memory: "1G".to_owned(),
             disks: Vec::new(),
             with: Vec::new(),
+            count_instructions: false,
             append: String::new(),
             persist: false,
             timeout: Duration::from_secs(300),

@@ -53,6 +53,8 @@ pub struct Machine {
     pub trace_file: Option<PathBuf>,
     /// Whether a reboot of the guest starts it again; otherwise QEMU ends.
     pub may_reboot: bool,
+    /// Whether the machine's time is the number of instructions executed.
+    pub count_instructions: bool,
     /// Further QEMU arguments.
     pub extra: Vec<OsString>,
 }
@@ -68,7 +70,9 @@ impl Machine {
     pub fn arguments(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = Vec::new();
         let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
-        let accel = if host::has_kvm() {
+        let accel = if self.count_instructions {
+            "tcg,thread=single"
+        } else if host::has_kvm() {
             "kvm"
         } else {
             "tcg,thread=multi"
@@ -85,6 +89,9 @@ impl Machine {
             accel,
         ]);
         add(&["-smp", &self.cpus.to_string(), "-m", &self.memory]);
+        if self.count_instructions {
+            add(&["-icount", "shift=0,sleep=off"]);
+        }
         if !self.may_reboot {
             add(&["-no-reboot"]);
         }
@@ -200,6 +207,7 @@ mod tests {
             agent_socket: None,
             trace_file: None,
             may_reboot: false,
+            count_instructions: false,
             extra: Vec::new(),
         };
         let line = machine

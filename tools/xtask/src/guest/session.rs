@@ -136,12 +136,18 @@ impl Session {
             agent_socket: None,
             trace_file: None,
             may_reboot: false,
+            count_instructions: self.options.count_instructions,
             extra: Vec::new(),
         })
     }
 
     /// Boots with the agent as init and these jobs.
     pub fn start(&self, jobs: &[Job], payload: &[Payload]) -> Result<Running> {
+        self.prepare(jobs, payload)?.start()
+    }
+
+    /// A machine that will boot with the agent as init and these jobs.
+    pub fn prepare(&self, jobs: &[Job], payload: &[Payload]) -> Result<Prepared> {
         let scratch = Scratch::new()?;
         let media = scratch.path().join("media.img");
         media::make(&self.cache, &media, scratch.path(), jobs, payload)?;
@@ -165,7 +171,32 @@ impl Session {
         let trace_file = self.trace.then(|| scratch.path().join("trace"));
         machine.trace_file.clone_from(&trace_file);
         let listener = UnixListener::bind(&socket).context("cannot make the agent's socket")?;
-        Running::new(&machine, Some(listener), trace_file, scratch)
+        Ok(Prepared {
+            machine,
+            listener,
+            trace_file,
+            scratch,
+        })
+    }
+}
+
+/// A machine with its agent's disk, about to be started.
+pub struct Prepared {
+    machine: Machine,
+    listener: UnixListener,
+    trace_file: Option<PathBuf>,
+    scratch: Scratch,
+}
+
+impl Prepared {
+    /// Switches it on.
+    pub fn start(self) -> Result<Running> {
+        Running::new(
+            &self.machine,
+            Some(self.listener),
+            self.trace_file,
+            self.scratch,
+        )
     }
 }
 
