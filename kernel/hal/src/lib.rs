@@ -27,6 +27,7 @@ mod gdt;
 pub mod heap;
 pub mod hooks;
 pub mod irq;
+mod mem;
 pub mod paging;
 pub mod panic;
 pub mod pci;

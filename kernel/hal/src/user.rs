@@ -84,6 +84,20 @@ pub fn read_obj<T: FromBytes>(addr: usize) -> Result<T, Fault> {
     Ok(unsafe { object.assume_init() })
 }
 
+/// Reads `count` objects in one go, behind the last element of `out`, which has room for them.
+pub fn read_objs<T: FromBytes>(addr: usize, count: usize, out: &mut Vec<T>) -> Result<(), Fault> {
+    let spare = out.spare_capacity_mut();
+    assert!(count <= spare.len(), "no room for what is to be read");
+    let bytes = count * size_of::<T>();
+    // SAFETY: the spare room is writable for `count` objects.
+    if unsafe { copy_in(spare.as_mut_ptr() as usize, addr, bytes) } != bytes {
+        return Err(Fault);
+    }
+    // SAFETY: all bytes of `count` more elements have been written, and any bytes make a valid `T`.
+    unsafe { out.set_len(out.len() + count) };
+    Ok(())
+}
+
 /// Writes an object.
 pub fn write_obj<T: IntoBytes + Immutable>(addr: usize, value: &T) -> Result<(), Fault> {
     write(addr, value.as_bytes())
@@ -278,6 +292,10 @@ unsafe fn raw_copy(dst: usize, src: usize, len: usize) -> usize {
         // SAFETY: as the caller promises.
         len = unsafe { raw_copy_blocks(&mut dst, &mut src, len - tail) } + tail;
     }
+    if len < bytes::SHORT {
+        // SAFETY: as the caller promises.
+        return unsafe { raw_copy_words(dst, src, len) };
+    }
     let left;
     // SAFETY: as the caller promises; a fault on the user side goes to a fix-up. The fix-up of the
     // words goes on with the bytes, to find the exact place.
@@ -300,6 +318,48 @@ unsafe fn raw_copy(dst: usize, src: usize, len: usize) -> usize {
             inout("rdi") dst => _,
             inout("rsi") src => _,
             options(nostack, preserves_flags)
+        );
+    }
+    left
+}
+
+/// Copies word by word, then byte by byte; returns how many bytes are left. After a fault in a word the bytes before the
+/// bad one are still copied.
+///
+/// # Safety
+/// As for [`raw_copy`].
+#[inline(always)]
+unsafe fn raw_copy_words(dst: usize, src: usize, len: usize) -> usize {
+    let left;
+    // SAFETY: as the caller promises; a fault on the user side goes on with the bytes, or ends there.
+    unsafe {
+        asm!(
+            "cmp rcx, 8",
+            "jb 22f",
+            "20: mov {word}, [rsi]",
+            "21: mov [rdi], {word}",
+            "add rsi, 8",
+            "add rdi, 8",
+            "sub rcx, 8",
+            "cmp rcx, 8",
+            "jae 20b",
+            "22: test ecx, ecx",
+            "jz 25f",
+            "23: movzx {word:e}, byte ptr [rsi]",
+            "24: mov [rdi], {word:l}",
+            "inc rsi",
+            "inc rdi",
+            "dec rcx",
+            "jmp 22b",
+            "25:",
+            ".pushsection __ex_table, \"a\"",
+            ".quad 20b, 22b, 21b, 22b, 23b, 25b, 24b, 25b",
+            ".popsection",
+            word = out(reg_abcd) _,
+            inout("rcx") len => left,
+            inout("rdi") dst => _,
+            inout("rsi") src => _,
+            options(nostack)
         );
     }
     left

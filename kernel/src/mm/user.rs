@@ -80,13 +80,7 @@ impl<T> UserAccess<T> for UserPtr<T> {
     {
         let mut values = Vec::new();
         values.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
-        let size = size_of::<T>();
-        for at in 0..count {
-            let addr = (self.addr() as usize)
-                .checked_add(at * size)
-                .ok_or(Errno::EFAULT)?;
-            values.push(user::read_obj(addr).map_err(|_| Errno::EFAULT)?);
-        }
+        user::read_objs(self.addr() as usize, count, &mut values).map_err(|_| Errno::EFAULT)?;
         Ok(values)
     }
 

@@ -138,7 +138,9 @@ fn read_timeout(timeout: UserPtr<Timespec>) -> Result<Option<u64>> {
 
 /// Tells how much of the time is left; a place that cannot be written is no error (Linux's rule).
 fn write_rest(timeout: UserPtr<Timespec>, deadline: Option<u64>) {
-    if let Some(deadline) = deadline {
+    if let Some(deadline) = deadline
+        && deadline != 0
+    {
         let left = deadline.saturating_sub(crate::time::monotonic_ns());
         let _ = timeout.write_if_given(&timespec(left as i64));
     }
@@ -254,7 +256,9 @@ pub fn select(
         None => None,
     };
     let result = select_fds(cx, nfds, [readfds, writefds, exceptfds], deadline);
-    if let Some(deadline) = deadline {
+    if let Some(deadline) = deadline
+        && deadline != 0
+    {
         let left = deadline.saturating_sub(crate::time::monotonic_ns());
         let _ = timeout.write_if_given(&super::time::timeval(left));
     }

@@ -7,7 +7,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::addr::PAGE_SIZE;
-use crate::cpu;
+use crate::{cpu, mem};
 
 /// Whether string instructions are slower than loops: so on the interpreting emulator of QEMU (TCG),
 /// which takes them apart into single moves. Set once by [`init`].
@@ -16,6 +16,9 @@ static SLOW_STRINGS: AtomicBool = AtomicBool::new(false);
 /// Bytes that one round of the loops moves.
 pub(crate) const BLOCK: usize = 64;
 
+/// Below this many bytes string instructions take longer to start than a loop takes in all.
+pub(crate) const SHORT: usize = 256;
+
 /// Finds out how to move bytes on this machine.
 pub(crate) fn init() {
     let under_hypervisor = cpu::cpuid(1, 0)[2] & (1 << 31) != 0;
@@ -23,6 +26,9 @@ pub(crate) fn init() {
     let name = [b"TCGT", b"CGTC", b"GTCG"].map(|part| u32::from_le_bytes(*part));
     let is_tcg = under_hypervisor && [b, c, d] == name;
     SLOW_STRINGS.store(is_tcg, Ordering::Relaxed);
+    if is_tcg {
+        crate::mem::avoid_strings();
+    }
 }
 
 /// Whether to move `len` bytes by a loop.
@@ -38,6 +44,11 @@ pub(crate) fn by_loop(len: usize) -> bool {
 /// the destination is alive.
 #[inline]
 pub(crate) unsafe fn copy(dst: usize, src: usize, len: usize) {
+    if len < SHORT {
+        // SAFETY: as the caller promises.
+        unsafe { mem::keel_copy(dst, src, len) };
+        return;
+    }
     let (mut dst, mut src, mut len) = (dst, src, len);
     if by_loop(len) {
         // SAFETY: as the caller promises: whole blocks first.
@@ -106,6 +117,11 @@ unsafe fn copy_blocks(dst: &mut usize, src: &mut usize, len: usize) {
 /// `dst` is writable for `len` bytes; no Rust reference to them is alive.
 #[inline]
 pub(crate) unsafe fn fill(dst: usize, byte: u8, len: usize) {
+    if len < SHORT {
+        // SAFETY: as the caller promises.
+        unsafe { mem::keel_fill(dst, i32::from(byte), len) };
+        return;
+    }
     let word = u64::from(byte) * 0x0101_0101_0101_0101;
     let (mut dst, mut len) = (dst, len);
     if by_loop(len) {
