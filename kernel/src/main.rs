@@ -5,8 +5,6 @@
 
 #![no_std]
 #![no_main]
-// Tracing and accounting are not wired up yet; what they read is kept already.
-#![allow(dead_code)]
 
 extern crate alloc;
 

@@ -15,9 +15,6 @@ use super::{Dentry, Inode, Path, acl};
 use crate::prelude::*;
 use crate::process::{Cap, Cred};
 
-const S_ISGID: u32 = 0o2000;
-const S_ISUID: u32 = 0o4000;
-const S_IXGRP: u32 = 0o0010;
 const STATX_ATTR_IMMUTABLE: u64 = 0x10;
 const STATX_ATTR_APPEND: u64 = 0x20;
 

@@ -4,7 +4,7 @@
 //! pressure ([`shrink`]). Changes of `children` happen with the directory's `rwsem` held (shared to add what a
 //! lookup found, exclusive to create, remove, rename); the spin locks here only protect the structures.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use hashbrown::HashMap;
 
 use super::Inode;
@@ -25,12 +25,8 @@ pub struct Dentry {
     referenced: AtomicBool,
 }
 
-/// Dentries in memory (`dentry-state`).
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
 impl Dentry {
     fn new(name: &[u8], parent: Option<Arc<Dentry>>, inode: Option<Arc<Inode>>) -> Arc<Self> {
-        COUNT.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             name: RwSpinLock::new(Arc::from(name)),
             parent: RwSpinLock::new(parent),
@@ -212,7 +208,6 @@ impl Dentry {
 
 impl Drop for Dentry {
     fn drop(&mut self) {
-        COUNT.fetch_sub(1, Ordering::Relaxed);
         if let Some(inode) = self.inode.get_mut() {
             super::notify::name_dropped(inode);
         }
@@ -222,9 +217,4 @@ impl Drop for Dentry {
             parent = last.parent.get_mut().take();
         }
     }
-}
-
-/// Dentries in memory.
-pub fn count() -> usize {
-    COUNT.load(Ordering::Relaxed)
 }

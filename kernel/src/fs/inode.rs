@@ -237,11 +237,6 @@ pub trait InodeOps: Send + Sync + Any {
         Ok(if data { off } else { size })
     }
 
-    /// Makes contents (and attributes unless `datasync`) durable.
-    fn fsync(&self, inode: &Arc<Inode>, datasync: bool) -> Result<()> {
-        Ok(())
-    }
-
     /// Reads pages from the backing store into the page cache; see [`super::page_cache`].
     fn backing(&self) -> Option<&dyn super::page_cache::Backing> {
         None

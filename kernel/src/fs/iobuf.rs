@@ -120,13 +120,6 @@ impl<'a> IoDst<'a> {
         self.remaining
     }
 
-    /// Lets no more than `len` further bytes in; gives how many were cut off.
-    pub fn truncate(&mut self, len: usize) -> usize {
-        let cut = self.remaining.saturating_sub(len);
-        self.remaining -= cut;
-        cut
-    }
-
     /// Copies as much of `bytes` as fits; how many. EFAULT only when nothing could be copied.
     pub fn put(&mut self, bytes: &[u8]) -> Result<usize> {
         self.fill(

@@ -123,8 +123,6 @@ pub struct MmStats {
     pub lib: usize,
     /// Locked pages.
     pub locked: usize,
-    /// Page-table pages' bytes.
-    pub page_tables: usize,
 }
 
 impl AddressSpace {

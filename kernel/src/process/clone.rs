@@ -246,10 +246,9 @@ fn build(cx: &mut Ctx, request: &CloneRequest, tid: u32) -> Result<Arc<Thread>> 
         parent.personality.load(Ordering::Relaxed),
         Ordering::Relaxed,
     );
-    child.timer_slack.store(
-        parent.timer_slack.load(Ordering::Relaxed),
-        Ordering::Relaxed,
-    );
+    let slack = parent.timer_slack.load(Ordering::Relaxed);
+    child.timer_slack.store(slack, Ordering::Relaxed);
+    child.default_timer_slack.store(slack, Ordering::Relaxed);
     child
         .ioprio
         .store(parent.ioprio.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -12,6 +12,7 @@ use crate::prelude::*;
 pub struct Cap(pub u8);
 
 #[allow(missing_docs)] // capabilities(7) is their documentation
+#[allow(dead_code)] // the whole list, though nothing asks for some of them
 impl Cap {
     pub const CHOWN: Cap = Cap(0);
     pub const DAC_OVERRIDE: Cap = Cap(1);

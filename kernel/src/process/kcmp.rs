@@ -1,5 +1,6 @@
 //! Whether two threads share something (kcmp(2)).
 
+use core::sync::atomic::Ordering;
 use keel_abi::args::{Fd, UserPtr};
 use keel_abi::flags::KcmpType;
 
@@ -25,6 +26,14 @@ fn order(kind: KcmpType, a: usize, b: usize) -> i32 {
 
 fn addr<T: ?Sized>(shared: &Arc<T>) -> usize {
     Arc::as_ptr(shared).cast::<u8>().addr()
+}
+
+/// A thread that has set its I/O priority has a context of its own; the others have none.
+fn io_context(thread: &Arc<Thread>) -> usize {
+    match thread.ioprio.load(Ordering::Relaxed) {
+        0 => 0,
+        _ => addr(thread),
+    }
 }
 
 fn file_of(thread: &Thread, fd: u64) -> Result<Arc<File>> {
@@ -56,7 +65,8 @@ pub fn compare(
             let slot = UserPtr::<[u32; 3]>::new(idx2).read()?;
             (addr(&file_of(first, idx1)?), epoll_target(second, slot)?)
         }
-        KcmpType::KCMP_IO | KcmpType::KCMP_SYSVSEM => return Err(Errno::EOPNOTSUPP),
+        KcmpType::KCMP_IO => (io_context(first), io_context(second)),
+        KcmpType::KCMP_SYSVSEM => return Err(Errno::EOPNOTSUPP),
         _ => return Err(Errno::EINVAL),
     };
     Ok(order(kind, a, b))

@@ -6,6 +6,7 @@ use crate::prelude::*;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(usize)]
 #[allow(missing_docs)] // getrlimit(2) is their documentation
+#[allow(dead_code)] // RLIMIT_LOCKS has no meaning since Linux 2.4.25, here neither
 pub enum Resource {
     Cpu = 0,
     Fsize = 1,

@@ -10,6 +10,9 @@ use crate::fs::{FdTable, FsContext};
 use crate::mm::AddressSpace;
 use crate::prelude::*;
 
+/// The first thread's timer slack.
+const DEFAULT_TIMER_SLACK_NS: u64 = 50_000;
+
 /// A call that restart_syscall(2) continues.
 pub type RestartBlock = Box<dyn FnOnce(&mut crate::syscall::Ctx) -> Result<usize> + Send>;
 
@@ -65,6 +68,8 @@ pub struct Thread {
     pub personality: AtomicU32,
     /// prctl(PR_SET_TIMERSLACK), nanoseconds.
     pub timer_slack: AtomicU64,
+    /// What a timer slack of 0 stands for: the creator's slack.
+    pub default_timer_slack: AtomicU64,
     /// ioprio_set(2).
     pub ioprio: AtomicU32,
     /// Signal sent when the parent thread dies (prctl(PR_SET_PDEATHSIG)).
@@ -142,7 +147,8 @@ impl Thread {
             exit_status: AtomicI32::new(0),
             in_syscall: AtomicI32::new(-1),
             personality: AtomicU32::new(0),
-            timer_slack: AtomicU64::new(50_000),
+            timer_slack: AtomicU64::new(DEFAULT_TIMER_SLACK_NS),
+            default_timer_slack: AtomicU64::new(DEFAULT_TIMER_SLACK_NS),
             ioprio: AtomicU32::new(0),
             pdeath_signal: AtomicI32::new(0),
             creator: AtomicU32::new(0),
@@ -153,6 +159,16 @@ impl Thread {
             user_dispatch: SpinLock::new(None),
             syscall_work: AtomicU32::new(crate::syscall::work::initial()),
         })
+    }
+
+    /// Sets the timer slack in nanoseconds; 0 stands for the default.
+    pub fn set_timer_slack(&self, ns: u64) {
+        let ns = if ns == 0 {
+            self.default_timer_slack.load(Ordering::Relaxed)
+        } else {
+            ns
+        };
+        self.timer_slack.store(ns, Ordering::Relaxed);
     }
 
     /// Its number.

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 use keel_abi::prelude::*;
+use keel_hal::task;
 
 use super::Ctx;
 use crate::mm::user::{UserAccess, UserStrAccess};
@@ -12,6 +13,7 @@ use crate::process::{Cap, CapSet, SecureBits, seccomp, user_dispatch};
 const PR_SET_VMA_ANON_NAME: u64 = 0;
 const SPEC_NOT_AFFECTED: i32 = 0;
 const TSC_ENABLE: i32 = 1;
+const TSC_SIGSEGV: i32 = 2;
 const PR_TIMING_STATISTICAL: u64 = 0;
 
 pub fn prctl(
@@ -76,8 +78,7 @@ pub fn prctl(
         }
         PrctlOption::PR_CAP_AMBIENT => return ambient(cx, arg2, arg3, arg4, arg5),
         PrctlOption::PR_SET_TIMERSLACK => {
-            let slack = if arg2 == 0 { 50_000 } else { arg2 };
-            thread.timer_slack.store(slack, Ordering::Relaxed);
+            thread.set_timer_slack(arg2);
         }
         PrctlOption::PR_GET_TIMERSLACK => {
             return Ok(thread
@@ -112,7 +113,20 @@ pub fn prctl(
         }
         PrctlOption::PR_GET_TIMING => return Ok(PR_TIMING_STATISTICAL as i32),
         PrctlOption::PR_SET_TIMING if arg2 == PR_TIMING_STATISTICAL => {}
-        PrctlOption::PR_GET_TSC => UserPtr::<i32>::new(arg2).write(&TSC_ENABLE)?,
+        PrctlOption::PR_GET_TSC => {
+            let state = if task::current().tsc_disabled() {
+                TSC_SIGSEGV
+            } else {
+                TSC_ENABLE
+            };
+            UserPtr::<i32>::new(arg2).write(&state)?;
+        }
+        PrctlOption::PR_SET_TSC => match i32::try_from(arg2) {
+            Ok(state @ (TSC_ENABLE | TSC_SIGSEGV)) => {
+                task::current().set_tsc_disabled(state == TSC_SIGSEGV);
+            }
+            _ => return Err(Errno::EINVAL),
+        },
         PrctlOption::PR_GET_SECCOMP => {
             return Ok(seccomp::mode(thread) as i32);
         }

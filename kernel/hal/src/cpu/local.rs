@@ -64,6 +64,8 @@ pub(crate) struct CpuLocal {
     pub(crate) fpu_owner: Cell<u64>,
     /// Debug registers hold breakpoints.
     pub(crate) debug_active: Cell<bool>,
+    /// User mode may not read the time stamp counter (CR4.TSD).
+    pub(crate) tsc_disabled: Cell<bool>,
     /// The task that the last switch left, until the switch is finished.
     pub(crate) switched_from: Cell<*const Task>,
     /// A task chosen while another CPU had not finished leaving it; the idle task switches to it.
@@ -134,6 +136,7 @@ impl CpuLocal {
             apic_id: AtomicU32::new(0),
             fpu_owner: Cell::new(0),
             debug_active: Cell::new(false),
+            tsc_disabled: Cell::new(false),
             switched_from: Cell::new(ptr::null()),
             pending_next: Cell::new(ptr::null()),
             dead: Cell::new(ptr::null()),

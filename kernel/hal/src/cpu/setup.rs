@@ -18,6 +18,7 @@ pub(crate) const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
 const EFER_SCE: u64 = 1;
 const EFER_NXE: u64 = 1 << 11;
 
+const CR4_TSD: u64 = 1 << 2;
 const CR4_PGE: u64 = 1 << 7;
 const CR4_MCE: u64 = 1 << 6;
 const CR4_OSFXSR: u64 = 1 << 9;
@@ -34,6 +35,21 @@ const MSR_TSC_AUX: u32 = 0xc000_0103;
 /// Flags that SYSCALL clears: all but the reserved ones, so that the kernel starts from a known
 /// state (TF, IF, DF, IOPL, NT, RF, AC and the arithmetic ones).
 const SYSCALL_CLEARS: u64 = 0x0025_7fd5;
+
+/// Takes the time stamp counter from user mode on this CPU, or gives it back. Interrupts are off.
+pub(crate) fn set_tsc_disabled(disabled: bool) {
+    // SAFETY: only the bit for user mode's RDTSC changes; the kernel's own is not affected.
+    unsafe {
+        let mut cr4: u64;
+        asm!("mov {}, cr4", out(reg) cr4, options(nomem, nostack, preserves_flags));
+        cr4 = if disabled {
+            cr4 | CR4_TSD
+        } else {
+            cr4 & !CR4_TSD
+        };
+        asm!("mov cr4, {}", in(reg) cr4, options(nostack, preserves_flags));
+    }
+}
 
 /// Reads a model-specific register.
 ///

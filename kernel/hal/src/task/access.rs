@@ -221,6 +221,21 @@ impl Task {
         }
     }
 
+    /// Whether its user mode may not read the time stamp counter (RDTSC faults).
+    pub fn tsc_disabled(&self) -> bool {
+        self.tsc_disabled.load(Ordering::Relaxed)
+    }
+
+    /// Takes the time stamp counter from user mode, or gives it back. Tasks that this one makes are as it is. At once
+    /// for the current task, at its next switch for another.
+    pub fn set_tsc_disabled(&self, disabled: bool) {
+        self.tsc_disabled.store(disabled, Ordering::Relaxed);
+        if self.is_current() {
+            let _guard = irq::disable();
+            load_tsc_disabled(disabled);
+        }
+    }
+
     /// Hardware breakpoints: DR0 to DR3 and DR7, which is 0 for none. Fails if the task runs
     /// elsewhere, an enabled address is not a user address, or DR7 asks for what user code must not
     /// have (I/O breakpoints, debug register protection).
@@ -258,6 +273,14 @@ impl Task {
         };
         let debug = self.debug.get();
         Some((debug.addrs, debug.dr6, debug.dr7))
+    }
+}
+
+/// Makes this CPU let user mode read the time stamp counter or not.
+pub(super) fn load_tsc_disabled(disabled: bool) {
+    let cpu = local();
+    if cpu.tsc_disabled.replace(disabled) != disabled {
+        setup::set_tsc_disabled(disabled);
     }
 }
 

@@ -6,7 +6,7 @@ use core::{
     arch::asm,
     cell::{Cell, UnsafeCell},
     ptr,
-    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use spin::Once;
@@ -65,6 +65,8 @@ impl Task {
             fpu: Area::new()?,
             page_table: UnsafeCell::new(None),
             debug: Cell::default(),
+            // As its creator's.
+            tsc_disabled: AtomicBool::new(super::creator_tsc_disabled()),
             run_tsc: AtomicU64::new(0),
             switched_in: AtomicU64::new(0),
             user_samples: AtomicU32::new(0),

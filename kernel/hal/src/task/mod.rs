@@ -26,7 +26,7 @@ use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
     ops::Deref,
-    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
 use spin::Once;
@@ -113,6 +113,8 @@ pub struct Task {
     fpu: Area,
     page_table: UnsafeCell<Option<Arc<PageTable>>>,
     debug: Cell<DebugRegs>,
+    /// Its user mode may not read the time stamp counter.
+    tsc_disabled: AtomicBool,
     /// Ticks of the TSC that it ran, up to its last switch.
     run_tsc: AtomicU64,
     /// TSC when it was switched to.
@@ -322,6 +324,12 @@ fn enqueue_task(task: Arc<Task>, flags: EnqueueFlags) {
         Some(hooks) => hooks.enqueue(task, flags),
         None => panic!("a task became runnable before the scheduler was set"),
     }
+}
+
+/// Whether the running task, if there is one yet, may not read the time stamp counter in user mode.
+fn creator_tsc_disabled() -> bool {
+    // SAFETY: null or the running task, which stays while it runs.
+    unsafe { local::current().as_ref() }.is_some_and(Task::tsc_disabled)
 }
 
 /// Counts a timer interrupt for the running task.

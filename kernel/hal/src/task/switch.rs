@@ -251,6 +251,7 @@ impl Task {
         if debug.dr7 != 0 || cpu.debug_active.get() {
             access::load_debug_regs(&debug);
         }
+        access::load_tsc_disabled(self.tsc_disabled());
     }
 
     /// Whether it has a user mode. Only for the task itself or while it is switched.

@@ -349,11 +349,6 @@ impl InodeOps for Ext4Inode {
         }
     }
 
-    fn fsync(&self, inode: &Arc<Inode>, datasync: bool) -> Result<()> {
-        page_cache::write_back(inode)?;
-        self.volume.fs.fsync(&self.disk, datasync)
-    }
-
     fn backing(&self) -> Option<&dyn Backing> {
         Some(self)
     }

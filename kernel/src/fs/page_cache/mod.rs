@@ -184,51 +184,9 @@ impl PageCache {
             .map_or(0, |mapping| mapping.tree.read().len())
     }
 
-    /// Pages that wait to be written.
-    pub fn dirty_count(&self) -> usize {
-        self.mapping
-            .get()
-            .map_or(0, |mapping| mapping.dirty.load(Ordering::Relaxed))
-    }
-
     /// The address spaces that map the file.
     pub fn mappings(&self) -> &MmapRegistry {
         &self.mappings
-    }
-
-    /// The page `index` if it is in memory and valid.
-    pub fn resident(&self, index: u64) -> Option<Arc<Page>> {
-        self.mapping
-            .get()?
-            .find(index)
-            .filter(|page| page.is_uptodate())
-    }
-
-    /// The first index in `[from, to)` whose page is in memory and valid (`present`) or is not.
-    pub fn next_resident(&self, from: u64, to: u64, present: bool) -> Option<u64> {
-        let mut at = from;
-        let mut found = None;
-        if let Some(mapping) = self.mapping.get()
-            && to > from
-        {
-            mapping.tree.read().visit(from, to - 1, false, &mut |page| {
-                let valid = page.is_uptodate();
-                if present && valid {
-                    found = Some(page.index());
-                    return false;
-                }
-                if !present && valid && page.index() == at {
-                    at += 1;
-                    return true;
-                }
-                present
-            });
-        }
-        if present {
-            found
-        } else {
-            (at < to).then_some(at)
-        }
     }
 
     /// Where error reports stand now: what a new open file description starts with.

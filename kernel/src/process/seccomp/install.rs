@@ -23,6 +23,8 @@ pub fn set_strict(thread: &Arc<Thread>) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     enter_mode(thread, mode::STRICT);
+    // Nor may it measure time.
+    keel_hal::task::current().set_tsc_disabled(true);
     Ok(())
 }
 

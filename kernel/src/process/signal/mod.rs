@@ -30,6 +30,7 @@ pub const NSIG: i32 = 64;
 pub const SIGRTMIN: i32 = 32;
 
 #[allow(missing_docs)] // signal(7) is their documentation
+#[allow(dead_code)] // the whole list, though nothing asks for some of them
 pub mod sig {
     pub const HUP: i32 = 1;
     pub const INT: i32 = 2;

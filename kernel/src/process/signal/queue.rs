@@ -17,8 +17,6 @@ pub struct SigInfo {
 
 /// Sent by kill(2).
 pub const SI_USER: i32 = 0;
-/// Sent by tgkill(2).
-pub const SI_TKILL: i32 = -6;
 
 impl SigInfo {
     /// From a program's or a constructor's siginfo.

@@ -29,9 +29,6 @@ pub struct TaskRef {
     thread: Weak<Thread>,
 }
 
-/// A thread's timer slack when it was never set, and after a write of 0 (prctl(2), PR_SET_TIMERSLACK).
-const DEFAULT_SLACK_NS: u64 = 50_000;
-
 impl TaskRef {
     /// The thread with this number, or the process if its first thread has gone.
     pub fn find(tid: u32) -> Option<Self> {
@@ -305,8 +302,7 @@ impl Task for TaskRef {
 
     fn set_timer_slack(&self, ns: u64) -> Result<()> {
         self.check_slack()?;
-        let ns = if ns == 0 { DEFAULT_SLACK_NS } else { ns };
-        self.thread()?.timer_slack.store(ns, Ordering::Relaxed);
+        self.thread()?.set_timer_slack(ns);
         Ok(())
     }
 
