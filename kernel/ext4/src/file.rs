@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::balloc::Draw;
 use crate::extent::{Extent, Lookup, MAX_UNWRITTEN};
 use crate::inode::{Inode, InodeState};
+use crate::layout::incompat;
 use crate::platform::Platform;
 use crate::{Errno, FallocateMode, FiemapExtent, Fs, MapState, Result, WriteFlags, inode_flags};
 
@@ -20,9 +21,14 @@ mod fe {
 }
 
 impl<P: Platform> Fs<P> {
-    /// The largest size of a file in bytes for this block size.
+    /// The largest size of a file in bytes for this block size. Files with block maps may have less:
+    /// [`Fs::max_size_of`].
     pub fn max_file_size(&self) -> u64 {
-        u64::from(u32::MAX) << self.sb.block_bits
+        if self.sb.is(incompat::EXTENTS) {
+            u64::from(u32::MAX) << self.sb.block_bits
+        } else {
+            self.ind_max_size()
+        }
     }
 
     /// All bytes of inline data.
@@ -69,7 +75,7 @@ impl<P: Platform> Fs<P> {
             pblk,
             unwritten: false,
         };
-        self.ext_insert(&h, &mut st, e, Draw::Normal)?;
+        self.map_insert(&h, &mut st, e, Draw::Normal)?;
         self.enter_claim(&h, pblk, got)?;
         st.sectors += u64::from(got) * u64::from(self.sb.block_size / 512);
         self.store_inode(&h, inode, &mut st, true)
@@ -211,8 +217,8 @@ impl<P: Platform> Fs<P> {
         self.dev.write(m.pblk * bs, &b, WriteFlags::default())
     }
 
-    /// fallocate(2). See the crate's page-cache contract. `EOPNOTSUPP` for files without extents, `EINVAL` for
-    /// collapse/insert off block boundaries or past the end, `ENOSPC`.
+    /// fallocate(2). See the crate's page-cache contract. `EOPNOTSUPP` for anything but punching holes into files
+    /// without extents, `EINVAL` for collapse/insert off block boundaries or past the end, `ENOSPC`.
     pub fn fallocate(
         &self,
         inode: &Inode<P>,
@@ -240,7 +246,7 @@ impl<P: Platform> Fs<P> {
                     Errno::ENODEV
                 });
             }
-            if !st.has_extents() {
+            if !st.has_extents() && mode != FallocateMode::PunchHole {
                 return Err(Errno::EOPNOTSUPP);
             }
         }
@@ -579,17 +585,29 @@ impl<P: Platform> Fs<P> {
         Ok(())
     }
 
-    fn nothing_after(&self, st: &InodeState, at: u32) -> Result<bool> {
-        if at >= u32::MAX - 1 {
-            return Ok(true);
+    fn nothing_after(&self, st: &InodeState, mut at: u32) -> Result<bool> {
+        // A block map shows a long hole piece by piece.
+        while at < u32::MAX - 1 {
+            let m = self.map_in(st, at, u32::MAX)?;
+            if m.state != MapState::Hole {
+                return Ok(false);
+            }
+            at = at.saturating_add(m.len);
         }
-        let m = self.map_in(st, at, u32::MAX)?;
-        Ok(m.state == MapState::Hole && at.saturating_add(m.len) >= u32::MAX - 1)
+        Ok(true)
     }
 
-    /// FS_IOC_SETFLAGS: sets the bits in [`inode_flags::USER_MODIFIABLE`], keeps the others.
+    /// FS_IOC_SETFLAGS: sets the bits in [`inode_flags::USER_MODIFIABLE`], keeps the others. `EOPNOTSUPP`: turning a
+    /// block map into extents or back (`EINVAL` where the volume has no extents).
     pub fn set_flags(&self, inode: &Inode<P>, flags: u32) -> Result<()> {
         let mut st = inode.write();
+        if (flags ^ st.flags) & inode_flags::EXTENTS != 0 {
+            return Err(if self.sb.is(incompat::EXTENTS) {
+                Errno::EOPNOTSUPP
+            } else {
+                Errno::EINVAL
+            });
+        }
         let h = self.start(4)?;
         let m = inode_flags::USER_MODIFIABLE;
         st.flags = (st.flags & !m) | (flags & m);

@@ -12,7 +12,7 @@ use crate::buffer::{Buf, BufCache};
 use crate::bytes::{le16, le32, lo32, put16, put32};
 use crate::group::Group;
 use crate::inode::{Inode, InodeCache};
-use crate::journal::Journal;
+use crate::journal::{Handle, Journal};
 use crate::layout::{compat, incompat, ro_compat, sb};
 use crate::mount::check_features;
 use crate::orphan::Orphans;
@@ -93,6 +93,26 @@ impl<P: Platform> Fs<P> {
         };
         self.dev
             .write(block * u64::from(self.sb.block_size), &s.data, flags)
+    }
+
+    /// The first file of 2 GiB or more: the superblock says so, in a format that has feature bits.
+    pub(crate) fn note_large_file(&self, h: &Handle<'_, P>) -> Result<()> {
+        let (block, off) = self.sb.location();
+        let buf = self.bread(block, Kind::Super)?;
+        let features = le32(&buf.read().data, off + sb::RO_COMPAT);
+        let revision = le32(&buf.read().data, off + sb::REV_LEVEL);
+        if revision > 0 && features & ro_compat::LARGE_FILE != 0 {
+            return Ok(());
+        }
+        let mut s = h.write(&buf, Kind::Super);
+        let raw = s.bytes_mut();
+        if revision == 0 {
+            put32(raw, off + sb::REV_LEVEL, 1);
+            put32(raw, off + sb::FIRST_INO, self.sb.first_ino);
+            put16(raw, off + sb::INODE_SIZE, self.sb.inode_size as u16);
+        }
+        put32(raw, off + sb::RO_COMPAT, features | ro_compat::LARGE_FILE);
+        Ok(())
     }
 
     /// Reads a metadata block through the cache.
@@ -270,7 +290,9 @@ impl<P: Platform> Fs<P> {
                 sb::INCOMPAT,
                 le32(raw, sb::INCOMPAT) & !incompat::RECOVER,
             );
-            if !self.journal.has_log && !self.damaged.load(Ordering::Acquire) {
+            // What was not clean before stays so until e2fsck has seen it.
+            let clean = self.sb.state & sb::STATE_VALID != 0;
+            if !self.journal.has_log && clean && !self.damaged.load(Ordering::Acquire) {
                 put16(raw, sb::STATE, le16(raw, sb::STATE) | sb::STATE_VALID);
             }
             put32(raw, sb::WTIME, now.sec as u32);

@@ -60,6 +60,7 @@ pub(crate) mod incompat {
 pub(crate) mod ro_compat {
     pub const SPARSE_SUPER: u32 = 0x1;
     pub const LARGE_FILE: u32 = 0x2;
+    pub const BTREE_DIR: u32 = 0x4;
     pub const HUGE_FILE: u32 = 0x8;
     pub const GDT_CSUM: u32 = 0x10;
     pub const DIR_NLINK: u32 = 0x20;
@@ -81,7 +82,7 @@ pub(crate) mod ro_compat {
     pub const NAMES: [(u32, &str); 16] = [
         (SPARSE_SUPER, "sparse_super"),
         (LARGE_FILE, "large_file"),
-        (0x4, "btree_dir"),
+        (BTREE_DIR, "btree_dir"),
         (HUGE_FILE, "huge_file"),
         (GDT_CSUM, "uninit_bg"),
         (DIR_NLINK, "dir_nlink"),

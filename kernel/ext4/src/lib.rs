@@ -1,4 +1,4 @@
-//! The ext4 file system with its journal, as a library: `no_std`, no unsafe code, over a small block
+//! The ext4 file system (and ext2, ext3) with its journal, as a library: `no_std`, no unsafe code, over a small block
 //! interface, testable entirely on the host.
 //!
 //! * [`Fs`] is a mounted file system; every operation is a method of it.
@@ -70,8 +70,8 @@ pub use keel_abi::Errno;
 pub use layout::inode_flags;
 pub use platform::{BlockDevice, Lock, LogLevel, Platform, SharedLock, WriteFlags};
 pub use types::{
-    Attr, DataMode, DirEntry, ErrorPolicy, FallocateMode, FiemapExtent, FileType, MapState,
-    Mapping, MountOptions, NewInode, RenameMode, SetAttr, StatFs, Timespec, Writeback,
+    Attr, DataMode, DirEntry, ErrorPolicy, FallocateMode, FiemapExtent, FileType, Flavour,
+    MapState, Mapping, MountOptions, NewInode, RenameMode, SetAttr, StatFs, Timespec, Writeback,
     WritebackExtent, XattrMode, ZeroRange,
 };
 

@@ -1,7 +1,7 @@
 //! From a file's blocks to where they are: reading, delayed allocation, write-back, truncation.
 //!
-//! New data blocks are claimed in memory when write-back starts and entered into bitmap and extent tree in one
-//! transaction after the data is on the device. So what is reachable after a crash was written before, and
+//! New data blocks are claimed in memory when write-back starts and entered into bitmap and extent tree or block map in
+//! one transaction after the data is on the device. So what is reachable after a crash was written before, and
 //! one transaction is enough.
 
 use alloc::collections::BTreeMap;
@@ -11,9 +11,12 @@ use crate::balloc::{Draw, Goal};
 use crate::extent::{Extent, Lookup, MAX_WRITTEN};
 use crate::inode::{Inode, InodeState};
 use crate::journal::Handle;
+use crate::layout::incompat;
 use crate::platform::Platform;
 use crate::types::ExtentOrigin;
-use crate::{Errno, Fs, MapState, Mapping, Result, Writeback, WritebackExtent, ZeroRange};
+use crate::{
+    Errno, Fs, MapState, Mapping, Result, Writeback, WritebackExtent, ZeroRange, inode_flags,
+};
 
 /// Ranges of a sorted map `start → length` that overlap `from..to`.
 fn overlaps(map: &BTreeMap<u32, u32>, from: u32, to: u64) -> Vec<(u32, u32)> {
@@ -43,7 +46,7 @@ fn subtract(map: &mut BTreeMap<u32, u32>, from: u32, to: u64) -> u32 {
 }
 
 /// The first range of a map that reaches into `from..to`.
-fn first_in<V>(
+pub(crate) fn first_in<V>(
     map: &BTreeMap<u32, V>,
     len: impl Fn(&V) -> u32,
     from: u32,
@@ -79,6 +82,52 @@ impl<P: Platform> Fs<P> {
             self.ext_lookup(st, lblk)
         } else {
             self.ind_lookup(st, lblk)
+        }
+    }
+
+    /// An empty map for a new inode: an extent tree where the volume has them.
+    pub(crate) fn map_init(&self, st: &mut InodeState) {
+        if self.sb.is(incompat::EXTENTS) {
+            return self.ext_init(st);
+        }
+        st.iblock_mut().fill(0);
+        st.flags &= !inode_flags::EXTENTS;
+    }
+
+    /// Adds a run of blocks where there is a hole.
+    pub(crate) fn map_insert(
+        &self,
+        h: &Handle<'_, P>,
+        st: &mut InodeState,
+        new: Extent,
+        draw: Draw,
+    ) -> Result<()> {
+        if st.has_extents() {
+            self.ext_insert(h, st, new, draw)
+        } else {
+            self.ind_insert(h, st, new, draw)
+        }
+    }
+
+    /// The physical block where a new one for `lblk` would follow the file's others.
+    pub(crate) fn map_goal(&self, st: &InodeState, lblk: u32) -> Result<Option<u64>> {
+        if st.has_extents() {
+            self.ext_goal(st, lblk)
+        } else {
+            self.ind_goal(st, lblk)
+        }
+    }
+
+    /// The largest size of this file in bytes: what its kind of map reaches.
+    pub fn max_size_of(&self, inode: &Inode<P>) -> u64 {
+        self.max_size_in(&inode.read())
+    }
+
+    pub(crate) fn max_size_in(&self, st: &InodeState) -> u64 {
+        if st.has_extents() || st.is_inline() {
+            self.max_file_size()
+        } else {
+            self.ind_max_size()
         }
     }
 
@@ -193,8 +242,14 @@ impl<P: Platform> Fs<P> {
     pub fn write_begin(&self, inode: &Inode<P>, pos: u64, len: u64) -> Result<()> {
         self.check_writable()?;
         let (from, to) = self.block_range(pos, len)?;
-        if inode.read().is_inline() {
-            self.inline_to_block(inode)?;
+        let limit = {
+            let st = inode.read();
+            (!st.is_inline()).then(|| self.max_size_in(&st))
+        };
+        match limit {
+            None => self.inline_to_block(inode)?,
+            Some(most) if pos + len > most => return Err(Errno::EFBIG),
+            Some(_) => {}
         }
         match self.reserve(inode, from, to) {
             Err(Errno::ENOSPC) if self.has_pending_frees() => {
@@ -207,31 +262,35 @@ impl<P: Platform> Fs<P> {
 
     fn reserve(&self, inode: &Inode<P>, from: u32, to: u32) -> Result<()> {
         let mut st = inode.write();
-        if !st.has_extents() && u64::from(to) > st.size.div_ceil(u64::from(self.sb.block_size)) {
-            drop(st);
-            return self.reserve_converted(inode, from, to);
+        let mut new = Vec::new();
+        let reserved = self.reserve_in(&mut st, from, to, &mut new);
+        if reserved.is_err() {
+            for (at, len) in new {
+                self.drop_pending(&mut st, at, u64::from(at) + u64::from(len));
+            }
         }
-        self.reserve_in(&mut st, from, to)
+        reserved
     }
 
-    /// Converts a block map to extents, then reserves.
-    fn reserve_converted(&self, inode: &Inode<P>, from: u32, to: u32) -> Result<()> {
-        let mut st = inode.write();
-        let h = self.start(self.journal.max_credits())?;
-        self.ensure_extents(&h, inode, &mut st)?;
-        drop(h);
-        self.reserve_in(&mut st, from, to)
-    }
-
-    fn reserve_in(&self, st: &mut InodeState, from: u32, to: u32) -> Result<()> {
+    /// Promises what `from..to` lacks; `new` collects which runs got a promise.
+    fn reserve_in(
+        &self,
+        st: &mut InodeState,
+        from: u32,
+        to: u32,
+        new: &mut Vec<(u32, u32)>,
+    ) -> Result<()> {
         let mut at = from;
         while at < to {
             let m = self.map_in(st, at, to - at)?;
             match m.state {
                 MapState::Hole => {
-                    self.promise(m.len)?;
+                    let nodes = self.ind_needs(st, at, m.len)?;
+                    self.promise(m.len + nodes.len() as u32)?;
+                    st.indirect.extend(nodes.into_iter().map(|n| (n, None)));
                     add(&mut st.delayed, at, m.len);
                     st.pending += u64::from(m.len);
+                    new.push((at, m.len));
                 }
                 MapState::Unwritten => self.note_fresh(st, at, m.len),
                 MapState::Delayed | MapState::Mapped | MapState::Inline => {}
@@ -324,18 +383,18 @@ impl<P: Platform> Fs<P> {
             MapState::Unwritten => Ok(made(m.pblk, m.len, ExtentOrigin::Unwritten)),
             MapState::Inline => Err(Errno::EINVAL),
             MapState::Hole | MapState::Delayed => {
-                if !st.has_extents() {
-                    return Err(Errno::EOPNOTSUPP);
-                }
                 let promised = m.state == MapState::Delayed;
                 let draw = if promised {
                     Draw::Promised
                 } else {
                     Draw::Normal
                 };
-                let goal = self.data_goal(inode, st, lblk)?;
-                let want = (lblk, m.len.min(MAX_WRITTEN));
-                let (pblk, n) = self.claim_data(inode, st, want, goal, draw)?;
+                let mut goal = self.data_goal(inode, st, lblk)?;
+                let mut want = m.len.min(MAX_WRITTEN);
+                if !st.has_extents() {
+                    (goal, want) = self.ind_claim(st, (lblk, want), goal, draw)?;
+                }
+                let (pblk, n) = self.claim_data(inode, st, (lblk, want), goal, draw)?;
                 if promised {
                     self.forget_promise(st, lblk, n);
                 }
@@ -353,7 +412,7 @@ impl<P: Platform> Fs<P> {
         {
             return Ok(Goal::Block(p + u64::from(n)));
         }
-        Ok(match self.ext_goal(st, lblk)? {
+        Ok(match self.map_goal(st, lblk)? {
             Some(b) => Goal::Block(b),
             None => Goal::Group(inode.loc.group),
         })
@@ -396,6 +455,7 @@ impl<P: Platform> Fs<P> {
         if let Some((n, pblk)) = st.inflight.remove(&e.lblk) {
             st.pending -= u64::from(n);
             self.unclaim(pblk, n);
+            self.ind_settle(st, e.lblk, u64::from(e.lblk) + u64::from(n));
         }
     }
 
@@ -435,7 +495,7 @@ impl<P: Platform> Fs<P> {
             pblk: e.pblk,
             unwritten: false,
         };
-        if let Err(err) = self.ext_insert(h, st, new, Draw::Metadata) {
+        if let Err(err) = self.map_insert(h, st, new, Draw::Metadata) {
             self.unclaim(e.pblk, e.len);
             return Err(err);
         }
@@ -473,13 +533,14 @@ impl<P: Platform> Fs<P> {
             st.pending -= u64::from(n);
             self.unclaim(p, n);
         }
+        self.ind_settle(st, from, to);
     }
 
     /// Sets the size. Returns the byte range of the boundary block that the page cache must zero and mark dirty, if any.
     /// `EFBIG`, `EINVAL` (not a regular file), `EROFS`.
     pub fn truncate(&self, inode: &Inode<P>, size: u64) -> Result<Option<ZeroRange>> {
         self.check_writable()?;
-        if size > self.max_file_size() {
+        if size > self.max_size_of(inode) {
             return Err(Errno::EFBIG);
         }
         if inode.read().is_inline() {
@@ -558,7 +619,7 @@ impl<P: Platform> Fs<P> {
                     self.free_blocks(&h, e.pblk, e.len, metadata)
                 })?
             } else {
-                self.ind_remove(&h, st, from, metadata)?
+                self.ind_remove(&h, st, from, to, metadata)?
             };
             self.store_inode(&h, inode, st, true)?;
             if done {

@@ -18,7 +18,7 @@ use crate::orphan::Orphans;
 use crate::platform::{Lock, LogLevel, Platform};
 use crate::seal::Kind;
 use crate::superblock::{Super, feature_names};
-use crate::{BlockDevice, Errno, ErrorPolicy, Fs, MountOptions, Result};
+use crate::{BlockDevice, Errno, ErrorPolicy, Flavour, Fs, MountOptions, Result};
 
 fn read_super(dev: &dyn BlockDevice) -> Result<Vec<u8>> {
     if dev.size() < 2048 {
@@ -122,7 +122,12 @@ impl<P: Platform> Fs<P> {
             counters: Counters {
                 free: AtomicI64::new(0),
                 delayed: AtomicI64::new(0),
-                pool: (sb.blocks_count / 50).min(4096) as i64,
+                // Block maps promise their indirect blocks exactly.
+                pool: if sb.is(incompat::EXTENTS) {
+                    (sb.blocks_count / 50).min(4096) as i64
+                } else {
+                    0
+                },
                 free_inodes: AtomicI64::new(0),
                 spread: AtomicU64::new(u64::from(platform.random_u32())),
             },
@@ -250,6 +255,12 @@ impl<P: Platform> Fs<P> {
     /// Turns a mounted file system read-write: superblock and log say "in use", then orphans are finished.
     pub(crate) fn go_live(&self) -> Result<()> {
         let now = self.platform.now();
+        if self.sb.state & sb::STATE_VALID == 0 {
+            self.platform.log(
+                LogLevel::Warning,
+                format_args!("ext4: mounting unchecked fs, running e2fsck is recommended"),
+            );
+        }
         self.update_super(|raw| {
             if self.journal.has_log {
                 put32(
@@ -284,6 +295,21 @@ impl<P: Platform> Fs<P> {
     }
 }
 
+impl Flavour {
+    /// Whether this type's own implementations could mount the volume.
+    fn takes(self, sb: &Super, read_only: bool) -> bool {
+        let known = incompat::FILETYPE | incompat::META_BG;
+        let known = match self {
+            Self::Ext4 => return true,
+            Self::Ext3 if !sb.has(compat::HAS_JOURNAL) => return false,
+            Self::Ext3 => known | incompat::RECOVER,
+            Self::Ext2 => known,
+        };
+        let known_ro = ro_compat::SPARSE_SUPER | ro_compat::LARGE_FILE | ro_compat::BTREE_DIR;
+        sb.incompat & !known == 0 && (read_only || sb.ro_compat & !known_ro == 0)
+    }
+}
+
 /// Whether the features allow this mount.
 pub(crate) fn check_features<P: Platform>(
     platform: &P,
@@ -298,6 +324,16 @@ pub(crate) fn check_features<P: Platform>(
         );
         Err(e)
     };
+    if !opts.flavour.takes(sb, opts.read_only) {
+        platform.log(
+            LogLevel::Error,
+            format_args!(
+                "ext4: couldn't mount as {:?} due to feature incompatibilities",
+                opts.flavour
+            ),
+        );
+        return Err(Errno::EINVAL);
+    }
     let unknown = sb.incompat & !incompat::SUPPORTED;
     if unknown != 0 {
         return refuse("features", unknown, &incompat::NAMES, Errno::EOPNOTSUPP);
@@ -320,13 +356,6 @@ pub(crate) fn check_features<P: Platform>(
             &incompat::NAMES,
             Errno::EROFS,
         );
-    }
-    if !sb.is(incompat::EXTENTS) {
-        platform.log(
-            LogLevel::Error,
-            format_args!("ext4: writing needs the extent feature"),
-        );
-        return Err(Errno::EROFS);
     }
     Ok(())
 }

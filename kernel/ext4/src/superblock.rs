@@ -40,6 +40,8 @@ pub(crate) struct Super {
     pub csum_seed: u32,
     pub orphan_file_inum: u32,
     pub errors: u16,
+    /// `s_state` as found at mount.
+    pub state: u16,
     pub groups: u32,
 }
 
@@ -153,6 +155,7 @@ impl Super {
             csum_seed,
             orphan_file_inum: le32(raw, sb::ORPHAN_FILE_INUM),
             errors: le16(raw, sb::ERRORS),
+            state: le16(raw, sb::STATE),
             groups: 0,
         };
         s.validate(raw, device_bytes)

@@ -25,9 +25,22 @@ pub enum DataMode {
     Writeback,
 }
 
+/// As which of the family a volume is mounted: each takes only the features its own implementations know (`EINVAL`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// Anything.
+    Ext4,
+    /// With a journal, without extents and what came after.
+    Ext3,
+    /// The same, and no journal to replay.
+    Ext2,
+}
+
 /// Options of a mount.
 #[derive(Clone, Debug)]
 pub struct MountOptions {
+    /// The type of mount(2).
+    pub flavour: Flavour,
     /// Do not write (except to replay the journal, unless `no_load` or a read-only device).
     pub read_only: bool,
     /// `noload`/`norecovery`: do not replay the journal; needs `read_only`.
@@ -49,6 +62,7 @@ pub struct MountOptions {
 impl Default for MountOptions {
     fn default() -> Self {
         Self {
+            flavour: Flavour::Ext4,
             read_only: false,
             no_load: false,
             errors: None,

@@ -10,11 +10,18 @@ use common::*;
 use keel_ext4::{Errno, RenameMode};
 
 /// The feature sets every test goes over: name, image size, mke2fs arguments.
-const SETS: [(&str, &str, &[&str]); 6] = [
+const SETS: [(&str, &str, &[&str]); 9] = [
     ("4k", "64M", &["-b", "4096"]),
     ("1k", "40M", &["-b", "1024"]),
     ("2k", "40M", &["-b", "2048"]),
     ("nojournal", "64M", &["-O", "^has_journal"]),
+    ("ext2", "64M", &["-t", "ext2", "-b", "1024"]),
+    ("ext3", "64M", &["-t", "ext3", "-b", "4096", "-I", "128"]),
+    (
+        "ext2-old",
+        "64M",
+        &["-t", "ext2", "-r", "0", "-O", "none", "-b", "2048"],
+    ),
     (
         "plain",
         "64M",

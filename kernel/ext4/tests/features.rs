@@ -5,7 +5,7 @@ mod common;
 use std::process::Command;
 
 use common::*;
-use keel_ext4::{Errno, Fs, MountOptions};
+use keel_ext4::{Errno, FallocateMode, Flavour, Fs, MountOptions, SetAttr, Timespec, inode_flags};
 
 fn tune(img: &std::path::Path, args: &[&str]) {
     let out = Command::new("/usr/sbin/tune2fs")
@@ -47,10 +47,7 @@ fn block_maps() {
             src.to_str().unwrap(),
         ];
         mkfs(&img, "160M", &args);
-        let disk = RamDisk::load(&img);
-        let err = Fs::mount(disk.clone(), Host::default(), MountOptions::default()).err();
-        assert_eq!(err, Some(Errno::EROFS), "writing needs extents");
-        let fs = mount_ro(disk);
+        let fs = mount_ro(RamDisk::load(&img));
         for (i, &n) in sizes.iter().enumerate() {
             let f = resolve(&fs, &format!("/dir/f{i}")).unwrap();
             assert!(read_all(&fs, &f) == pattern(n, i as u32));
@@ -73,7 +70,9 @@ fn block_maps() {
         want[1][30_000..35_000].fill(0xaa);
         fs.iput(f).unwrap();
         let f = open(2);
+        assert_eq!(f.attr().flags & inode_flags::EXTENTS, 0);
         fs.write_at(&f, 700_000, &[0xbb; 9_000]).unwrap();
+        assert_eq!(f.attr().flags & inode_flags::EXTENTS, 0);
         want[2].extend([0xbb; 9_000]);
         fs.iput(f).unwrap();
         let f = open(3);
@@ -98,6 +97,197 @@ fn block_maps() {
             assert!(read_all(&fs, &f) == *w, "f{i}");
         }
     }
+}
+
+/// Through all levels of indirection and back, with everything counted.
+#[test]
+fn block_map_levels() {
+    for (name, bs) in [
+        ("levels1k", 1024),
+        ("levels2k", 2048),
+        ("levels4k", 4096u64),
+    ] {
+        let t = TempDir::new(name);
+        let img = t.path("img");
+        mkfs(&img, "64M", &["-t", "ext2", "-b", &bs.to_string()]);
+        let disk = RamDisk::load(&img);
+        let fs = mount(disk.clone());
+        let root = fs.root().unwrap();
+        let f = fs.create(&root, b"f", &file(0o644)).unwrap();
+        let free = fs.statfs().blocks_free;
+        let p = bs / 4;
+        // The last and the first block of each tree, and one far out.
+        let mut places = vec![0, 11, 12, 11 + p, 12 + p, 11 + p + p * p];
+        places.extend([12 + p + p * p, 12 + p + p * p + p * p * p / 4]);
+        if bs < 4096 {
+            places.push(11 + p + p * p + p * p * p);
+        }
+        for &b in &places {
+            let at = b * bs + 100;
+            fs.write_at(&f, at, &pattern(500, b as u32)).unwrap();
+        }
+        let nodes = 1 + (1 + 2) + (1 + 2 * (places.len() as u64 - 6));
+        let blocks = places.len() as u64 + nodes;
+        assert_eq!(f.attr().blocks, blocks * (bs / 512), "{name}");
+        assert_eq!(fs.statfs().blocks_free, free - blocks);
+        let mut extents = Vec::new();
+        fs.fiemap(&f, 0, u64::MAX, &mut |e| {
+            extents.push((e.logical, e.length, e.flags));
+            true
+        })
+        .unwrap();
+        let found: u64 = extents.iter().map(|e| e.1 / bs).sum();
+        assert_eq!(found, places.len() as u64);
+        assert_eq!(extents.last().map(|e| e.2), Some(1));
+        let check = || {
+            fs.remount(true).unwrap();
+            disk.save(&img);
+            fsck(&img);
+            fs.remount(false).unwrap();
+        };
+        check();
+        for &b in &places {
+            let mut got = vec![0; 500];
+            fs.read_at(&f, b * bs + 100, &mut got).unwrap();
+            assert!(got == pattern(500, b as u32), "{name}: block {b}");
+            assert_eq!(fs.seek_data(&f, b * bs).unwrap(), b * bs);
+        }
+        assert_eq!(fs.seek_hole(&f, 12 * bs).unwrap(), 13 * bs);
+        // A hole in the middle of all takes whole trees along.
+        let hole = (12 * bs, (12 + p + p * p) * bs - 12 * bs);
+        fs.fallocate(&f, FallocateMode::PunchHole, hole.0, hole.1)
+            .unwrap();
+        let left = blocks - 4 - 4;
+        assert_eq!(f.attr().blocks, left * (bs / 512), "{name}, punched");
+        for mode in [
+            FallocateMode::Allocate { keep_size: true },
+            FallocateMode::ZeroRange { keep_size: true },
+            FallocateMode::Collapse,
+            FallocateMode::Insert,
+        ] {
+            assert_eq!(fs.fallocate(&f, mode, 0, bs), Err(Errno::EOPNOTSUPP));
+        }
+        let flags = f.attr().flags;
+        fs.set_flags(&f, flags | inode_flags::NODUMP).unwrap();
+        assert_eq!(
+            fs.set_flags(&f, flags | inode_flags::EXTENTS),
+            Err(Errno::EINVAL)
+        );
+        for keep in [12 + p + p * p, 13, 12, 1, 0] {
+            fs.truncate(&f, keep * bs).unwrap();
+            check();
+        }
+        assert_eq!(f.attr().blocks, 0);
+        assert_eq!(fs.statfs().blocks_free, free);
+        let most = fs.max_size_of(&f);
+        assert_eq!(fs.truncate(&f, most + 1), Err(Errno::EFBIG));
+        assert_eq!(fs.write_at(&f, most - 1, &[1; 2]), Err(Errno::EFBIG));
+        fs.truncate(&f, most).unwrap();
+        fs.write_at(&f, most - 1, b"!").unwrap();
+        fs.unmount().unwrap();
+        disk.save(&img);
+        fsck(&img);
+    }
+}
+
+/// A volume without a journal is in need of a check from the mount to the unmount.
+#[test]
+fn unclean_without_journal() {
+    let t = TempDir::new("state");
+    let img = t.path("img");
+    mkfs(&img, "8M", &["-t", "ext2"]);
+    let state = |disk: &RamDisk| disk.data.read().unwrap()[1024 + 0x3a] & 1;
+    let disk = RamDisk::load(&img);
+    assert_eq!(state(&disk), 1);
+    let fs = mount(disk.clone());
+    assert_eq!(state(&disk), 0);
+    fs.unmount().unwrap();
+    assert_eq!(state(&disk), 1);
+    let fs = mount(disk.clone());
+    fs.sync().unwrap();
+    drop(fs);
+    // Only e2fsck makes clean again what was left behind.
+    mount(disk.clone()).unmount().unwrap();
+    assert_eq!(state(&disk), 0);
+}
+
+/// The first large file is noted in the superblock.
+#[test]
+fn large_file_feature() {
+    for args in [
+        &["-t", "ext2", "-r", "0", "-O", "none"][..],
+        &["-t", "ext3", "-O", "^large_file"],
+    ] {
+        let t = TempDir::new("large");
+        let img = t.path("img");
+        mkfs(&img, "16M", args);
+        let disk = RamDisk::load(&img);
+        let feature = || disk.data.read().unwrap()[1024 + 0x64] & 2;
+        let fs = mount(disk.clone());
+        let root = fs.root().unwrap();
+        let f = fs.create(&root, b"f", &file(0o644)).unwrap();
+        fs.truncate(&f, (1 << 31) - 1).unwrap();
+        fs.sync().unwrap();
+        fs.truncate(&f, 1 << 31).unwrap();
+        fs.unmount().unwrap();
+        assert_eq!(feature(), 2);
+        disk.save(&img);
+        fsck(&img);
+    }
+}
+
+/// Each type takes what its own implementations know.
+#[test]
+fn flavours() {
+    let try_as = |args: &[&str], flavour| {
+        let t = TempDir::new("flavour");
+        let img = t.path("img");
+        mkfs(&img, "16M", args);
+        let options = MountOptions {
+            flavour,
+            ..MountOptions::default()
+        };
+        Fs::mount(RamDisk::load(&img), Host::default(), options)
+            .map(|fs| fs.unmount().unwrap())
+            .err()
+    };
+    let all = [Flavour::Ext2, Flavour::Ext3, Flavour::Ext4];
+    let refused = |args: &[&str]| all.map(|f| try_as(args, f));
+    let no = Some(Errno::EINVAL);
+    assert_eq!(refused(&["-t", "ext2"]), [None, no, None]);
+    assert_eq!(refused(&["-t", "ext3"]), [None, None, None]);
+    assert_eq!(refused(&["-t", "ext4"]), [no, no, None]);
+}
+
+/// Inodes without room for more keep whole seconds of 32 bits, in memory too.
+#[test]
+fn short_times() {
+    let t = TempDir::new("times");
+    let img = t.path("img");
+    mkfs(&img, "16M", &["-t", "ext3", "-I", "128"]);
+    let disk = RamDisk::load(&img);
+    let fs = mount(disk.clone());
+    let root = fs.root().unwrap();
+    let f = fs.create(&root, b"f", &file(0o644)).unwrap();
+    let at = |sec, nsec| Some(Timespec { sec, nsec });
+    fs.touch(&f, at(1 << 40, 5), at(-(1 << 40), 7));
+    let a = f.attr();
+    assert_eq!((a.atime.sec, a.atime.nsec), (i64::from(i32::MAX), 0));
+    assert_eq!((a.mtime.sec, a.mtime.nsec), (i64::from(i32::MIN), 0));
+    let set = SetAttr {
+        mtime: at(1_000_000_000, 999),
+        ..SetAttr::default()
+    };
+    fs.set_attr(&f, &set).unwrap();
+    assert_eq!(Some(f.attr().mtime), at(1_000_000_000, 0));
+    let before = f.attr();
+    let ino = f.ino();
+    fs.iput(f).unwrap();
+    let again = fs.iget(ino).unwrap().attr();
+    assert_eq!(
+        (again.atime, again.mtime, again.ctime, again.crtime),
+        (before.atime, before.mtime, before.ctime, before.crtime)
+    );
 }
 
 /// Thousands of names in small blocks, created and removed, then counted again.

@@ -90,7 +90,11 @@ fn populate(root: &Path) {
     }
     f.sync_all().unwrap();
     let f = std::fs::File::create(root.join("unwritten")).unwrap();
-    rustix::fs::fallocate(&f, FallocateFlags::empty(), 0, 1 << 20).unwrap();
+    match rustix::fs::fallocate(&f, FallocateFlags::empty(), 0, 1 << 20) {
+        // Block maps have no unwritten blocks.
+        Err(rustix::io::Errno::OPNOTSUPP) => f.set_len(1 << 20).unwrap(),
+        r => r.unwrap(),
+    }
     f.write_all_at(b"inside", 500_000).unwrap();
     let f = std::fs::File::create(root.join("hole")).unwrap();
     f.set_len(1 << 33).unwrap();
@@ -316,8 +320,14 @@ fn same(a: &Tree, b: &Tree) {
     }
 }
 
-const SETS: [(&str, &str, &[&str]); 3] = [
+const SETS: [(&str, &str, &[&str]); 5] = [
     ("linux4k", "600M", &["-N", "100000"]),
+    (
+        "linux-ext2",
+        "600M",
+        &["-t", "ext2", "-b", "1024", "-N", "100000"],
+    ),
+    ("linux-ext3", "600M", &["-t", "ext3", "-N", "100000"]),
     (
         "linux1k",
         "600M",
@@ -385,7 +395,7 @@ fn recovers_what_linux_left() {
     }
     figures(format_args!(
         "{} images left dirty by Linux recovered",
-        4 * rounds
+        5 * rounds
     ));
 }
 
@@ -396,6 +406,7 @@ fn recover_from_linux(round: usize) -> bool {
         ("dirty1k", &["-b", "1024"]),
         ("dirtyorphan", &["-O", "orphan_file"]),
         ("dirtyold", &["-O", "^metadata_csum,^64bit"]),
+        ("dirty-ext3", &["-t", "ext3", "-b", "1024"]),
     ] {
         let t = TempDir::new(name);
         let img = t.path("img");
@@ -454,7 +465,7 @@ fn linux_recovers_what_we_left() {
     }
     figures(format_args!(
         "{} images left dirty by us recovered by Linux",
-        4 * rounds
+        6 * rounds
     ));
 }
 
@@ -464,6 +475,8 @@ fn recover_by_linux(round: usize) -> bool {
         ("ours1k", &["-b", "1024", "-J", "size=1"]),
         ("oursorphan", &["-O", "orphan_file,metadata_csum_seed"]),
         ("oursold", &["-O", "^metadata_csum,^64bit"]),
+        ("ours-ext3", &["-t", "ext3", "-b", "1024", "-I", "128"]),
+        ("ours-ext2", &["-t", "ext2", "-b", "1024"]),
     ] {
         let t = TempDir::new(name);
         let img = t.path("img");
@@ -494,10 +507,21 @@ fn recover_by_linux(round: usize) -> bool {
             fs.iput(s).unwrap();
             fs.iput(d).unwrap();
         }
+        let big = fs.create(&root, b"big", &file(0o644)).unwrap();
+        for i in (0..150u64).rev() {
+            fs.write_at(&big, i * 97_000, &vec![i as u8; 9_000 + i as usize * 300])
+                .unwrap();
+        }
+        fs.truncate(&big, 12_000_000).unwrap();
+        fs.iput(big).unwrap();
         fs.sync().unwrap();
         let mut ours = Tree::new();
         our_tree(&fs, &root, b"", &mut ours);
         assert_eq!(fs.lookup(&root, b"orphan"), Err(Errno::ENOENT));
+        if name == "ours-ext2" {
+            // Nothing to recover it with.
+            fs.unmount().unwrap();
+        }
         disk.save(&img);
         let Some(m) = Mount::new(&img, t.path("mnt")) else {
             return false;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::cache::PageCache;
 use common::*;
-use keel_ext4::{Errno, FallocateMode, RenameMode, SetAttr, XattrMode};
+use keel_ext4::{Errno, FallocateMode, RenameMode, SetAttr, XattrMode, inode_flags};
 
 #[derive(Clone, Debug, PartialEq)]
 enum Body {
@@ -279,7 +279,15 @@ impl World {
             }
         }
         let inode = self.inode(id);
+        let mapped = inode.attr().flags & inode_flags::EXTENTS == 0;
         let r = self.cache.fallocate(&inode, mode, pos, len);
+        if mapped
+            && inode.attr().flags & inode_flags::EXTENTS == 0
+            && mode != FallocateMode::PunchHole
+        {
+            assert_eq!(r, Err(Errno::EOPNOTSUPP));
+            return;
+        }
         let expect_invalid = match mode {
             FallocateMode::Collapse => pos + len >= size,
             FallocateMode::Insert => pos >= size,
@@ -674,10 +682,13 @@ fn run(name: &str, size: &str, args: &[&str], max_file: u64) {
         }
         w.check();
         let (next, rng) = (w.next, Rng(w.rng.next() | 1));
+        let old = w.cache.fs.clone();
         let nodes = w.finish();
         disk.save(&img);
         fsck(&img);
         let cache = PageCache::new(mount(disk.clone()), disk.clone());
+        let (counted, there) = (old.statfs().blocks_free, cache.fs.statfs().blocks_free);
+        assert_eq!(counted, there, "promises or claims were lost");
         w = World {
             nodes,
             next,
@@ -742,6 +753,59 @@ fn small_inodes() {
         &["-I", "128", "-O", "^extra_isize,^metadata_csum"],
         300_000,
     );
+}
+
+#[test]
+fn ext2_1k() {
+    let args = ["-t", "ext2", "-b", "1024"];
+    run("model-ext2-1k", "96M", &args, 400_000);
+}
+
+#[test]
+fn ext2_4k_small_inodes() {
+    let args = ["-t", "ext2", "-b", "4096", "-I", "128", "-O", "^dir_index"];
+    run("model-ext2-4k", "128M", &args, 400_000);
+}
+
+#[test]
+fn ext2_revision_0() {
+    run("model-ext2-r0", "96M", &["-t", "ext2", "-r", "0"], 300_000);
+}
+
+#[test]
+fn ext3_1k_small_inodes() {
+    let args = ["-t", "ext3", "-b", "1024", "-I", "128"];
+    run("model-ext3-1k", "96M", &args, 400_000);
+}
+
+#[test]
+fn ext3_2k() {
+    run(
+        "model-ext3-2k",
+        "96M",
+        &["-t", "ext3", "-b", "2048"],
+        400_000,
+    );
+}
+
+#[test]
+fn block_maps_with_checksums() {
+    let args = ["-b", "1024", "-O", "^extent,^64bit,inline_data"];
+    run("model-maps", "96M", &args, 400_000);
+}
+
+/// So small that it is full most of the time.
+#[test]
+fn full_ext2() {
+    let args = ["-t", "ext2", "-b", "1024", "-N", "200", "-m", "0"];
+    run("model-full2", "4M", &args, 1_200_000);
+}
+
+/// The same with a journal.
+#[test]
+fn full_ext3() {
+    let args = ["-t", "ext3", "-b", "1024", "-N", "200", "-J", "size=1"];
+    run("model-full3", "6M", &args, 1_200_000);
 }
 
 /// So small that it is full most of the time.

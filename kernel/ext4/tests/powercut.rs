@@ -509,6 +509,16 @@ fn new_features() {
     torture("cutnew", &["-b", "2048", "-J", "size=2", "-O", f]);
 }
 
+#[test]
+fn ext3() {
+    torture("cut3", &["-t", "ext3", "-b", "1024", "-J", "size=1"]);
+}
+
+#[test]
+fn ext3_4k_small_inodes() {
+    torture("cut3-4k", &["-t", "ext3", "-b", "4096", "-I", "128"]);
+}
+
 /// With flushes ignored the same test must fail, or it would prove nothing.
 #[test]
 fn control_without_flushes() {

@@ -34,6 +34,11 @@ pub trait SuperOps: Send + Sync + Any {
     /// Figures for statfs(2).
     fn statfs(&self) -> Result<FsStats>;
 
+    /// Largest file in bytes.
+    fn max_file_size(&self) -> u64 {
+        i64::MAX as u64
+    }
+
     /// Makes everything durable.
     fn sync(&self) -> Result<()> {
         Ok(())
@@ -105,11 +110,11 @@ impl SuperBlock {
             dev,
             fs_type,
             source: source.unwrap_or(b"none").to_vec(),
+            max_bytes: ops.max_file_size(),
             ops,
             root: RwSpinLock::new(Root::default()),
             read_only: core::sync::atomic::AtomicBool::new(read_only),
             rename: Mutex::new(()),
-            max_bytes: i64::MAX as u64,
             writers: core::sync::atomic::AtomicUsize::new(0),
             notify: super::notify::SuperMarks::default(),
             active: core::sync::atomic::AtomicUsize::new(0),

@@ -383,7 +383,7 @@ impl<P: Platform> Fs<P> {
         let mut s = h.write(&root, Kind::DxNode { seed: st.seed });
         let n = s.bytes_mut();
         n.fill(0);
-        let dir_type = block::type_byte(crate::FileType::Directory);
+        let dir_type = self.entry_type(crate::FileType::Directory);
         block::put_entry(n, 0, 12, dir.ino(), dir_type, b".");
         block::put_entry(n, 12, bs - 12, parent, dir_type, b"..");
         crate::bytes::put(n, 28, &[self.sb.hash_version.min(2), 8, 0, 0]);

@@ -19,7 +19,7 @@ use crate::bytes::{put, put32};
 use crate::extent::Extent;
 use crate::inode::{Inode, InodeState};
 use crate::journal::Handle;
-use crate::layout::compat;
+use crate::layout::{compat, incompat};
 use crate::platform::Platform;
 use crate::seal::Kind;
 use crate::{Errno, FileType, Fs, Result, inode_flags};
@@ -126,6 +126,15 @@ impl<P: Platform> Fs<P> {
         Ok(None)
     }
 
+    /// The type byte of a new entry; without the filetype feature it is part of the name's length.
+    fn entry_type(&self, t: FileType) -> u8 {
+        if self.sb.is(incompat::FILETYPE) {
+            block::type_byte(t)
+        } else {
+            0
+        }
+    }
+
     /// Appends an empty block to a directory.
     fn append_dir_block(
         &self,
@@ -133,9 +142,8 @@ impl<P: Platform> Fs<P> {
         dir: &Inode<P>,
         st: &mut InodeState,
     ) -> Result<(u32, Arc<Buf<P>>)> {
-        self.ensure_extents(h, dir, st)?;
         let lblk = self.dir_blocks(st);
-        let goal = match self.ext_goal(st, lblk)? {
+        let goal = match self.map_goal(st, lblk)? {
             Some(b) => Goal::Block(b),
             None => Goal::Group(dir.loc.group),
         };
@@ -146,7 +154,7 @@ impl<P: Platform> Fs<P> {
             pblk,
             unwritten: false,
         };
-        if let Err(e) = self.ext_insert(h, st, new, Draw::Normal) {
+        if let Err(e) = self.map_insert(h, st, new, Draw::Normal) {
             self.free_blocks(h, pblk, 1, true)?;
             return Err(e);
         }
@@ -210,7 +218,7 @@ impl<P: Platform> Fs<P> {
         ino: u32,
         file_type: FileType,
     ) -> Result<()> {
-        let t = block::type_byte(file_type);
+        let t = self.entry_type(file_type);
         if st.flags & inode_flags::INDEX != 0 {
             return self.dx_insert(h, dir, st, name, (ino, t));
         }
@@ -246,7 +254,7 @@ impl<P: Platform> Fs<P> {
         ino: u32,
         file_type: FileType,
     ) -> Result<()> {
-        let t = block::type_byte(file_type);
+        let t = self.entry_type(file_type);
         match &found.place {
             Place::Block(buf, off) => {
                 let kind = self.dir_kind(st, buf);
@@ -296,7 +304,7 @@ impl<P: Platform> Fs<P> {
     ) -> Result<()> {
         let (_, buf) = self.append_dir_block(h, dir, st)?;
         let tail = self.sb.has_csum();
-        let t = block::type_byte(FileType::Directory);
+        let t = self.entry_type(FileType::Directory);
         let mut s = h.write(&buf, Kind::DirLeaf { seed: st.seed });
         let b = s.bytes_mut();
         let end = b.len() - if tail { block::TAIL } else { 0 };

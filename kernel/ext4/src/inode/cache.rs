@@ -16,7 +16,7 @@ use super::{BAD, Inode, InodeState, LOADED};
 use crate::bytes::{le16, put16, put32};
 use crate::ialloc::InodeLocation;
 use crate::journal::Handle;
-use crate::layout::{di, iflags, incompat};
+use crate::layout::{di, iflags, incompat, ro_compat};
 use crate::orphan::OrphanState;
 use crate::platform::{Lock, Platform, SharedLock};
 use crate::seal::{Kind, inode_seed};
@@ -214,6 +214,11 @@ impl<P: Platform> Fs<P> {
                 LastUse::No => return Ok(()),
                 LastUse::Done => {
                     self.drop_ahead(ino);
+                    let mut st = inode.write();
+                    if st.pending > 0 {
+                        // Data that could not be written.
+                        self.drop_pending(&mut st, 0, 1 << 32);
+                    }
                     return Ok(());
                 }
                 LastUse::Delete => return self.delete_inode(&inode),
@@ -261,6 +266,9 @@ impl<P: Platform> Fs<P> {
         data: bool,
     ) -> Result<()> {
         let buf = self.bread(inode.loc.block, Kind::Plain)?;
+        if st.disk_size > i32::MAX as u64 && !self.sb.ro(ro_compat::LARGE_FILE) {
+            self.note_large_file(h)?;
+        }
         self.store_inode_in(h, &buf, inode, st, data);
         Ok(())
     }
@@ -302,6 +310,7 @@ impl<P: Platform> Fs<P> {
 
     /// Notes that an inode's times in memory are newer than on disk.
     pub(crate) fn mark_lazy(&self, inode: &Inode<P>, st: &mut InodeState) {
+        st.clip_times();
         if !st.lazy {
             st.lazy = true;
             self.icache.lazy.lock().insert(inode.ino);

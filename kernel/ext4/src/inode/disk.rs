@@ -26,6 +26,20 @@ fn decode_time(low: u32, extra: Option<u32>) -> Timespec {
     }
 }
 
+/// A time as an inode holds it: whole seconds in 32 bits where it has no room for more.
+fn clip_time(t: Timespec, wide: bool) -> Timespec {
+    let least = i64::from(i32::MIN);
+    let (most, nsec) = if wide {
+        (least + (1 << 34) - 1, t.nsec)
+    } else {
+        (i64::from(i32::MAX), 0)
+    };
+    Timespec {
+        sec: t.sec.clamp(least, most),
+        nsec: if t.sec > most { 0 } else { nsec },
+    }
+}
+
 impl InodeState {
     /// Decodes an inode. `EUCLEAN`: it cannot be one.
     pub fn parse(sb: &Super, ino: u32, raw: &[u8]) -> Result<Self> {
@@ -97,8 +111,21 @@ impl InodeState {
         di::PROJID + 4 <= di::GOOD_OLD_SIZE + extra_isize(&self.raw)
     }
 
+    /// Cuts the times to what the inode holds, so that they stay the same when it is read again.
+    pub(super) fn clip_times(&mut self) {
+        let extra = extra_isize(&self.raw);
+        let wide = |off: usize| off + 4 <= di::GOOD_OLD_SIZE + extra;
+        self.atime = clip_time(self.atime, wide(di::ATIME_EXTRA));
+        self.mtime = clip_time(self.mtime, wide(di::MTIME_EXTRA));
+        self.ctime = clip_time(self.ctime, wide(di::CTIME_EXTRA));
+        if !wide(di::CRTIME_EXTRA) {
+            self.crtime = Timespec::default();
+        }
+    }
+
     /// Writes the decoded fields back into `raw`.
     pub(super) fn encode(&mut self, sb: &Super) {
+        self.clip_times();
         let extra = extra_isize(&self.raw);
         let has = |off: usize| off + 4 <= di::GOOD_OLD_SIZE + extra;
         let raw = &mut self.raw;
@@ -179,6 +206,14 @@ impl InodeState {
 
     pub fn has_extents(&self) -> bool {
         self.flags & inode_flags::EXTENTS != 0
+    }
+
+    /// Whether the block array holds pointers to blocks.
+    pub fn has_block_map(&self) -> bool {
+        (self.is_regular() || self.is_dir() || self.is_symlink())
+            && !self.is_inline()
+            && !self.has_extents()
+            && !self.is_fast_symlink()
     }
 
     /// A symlink whose target is in the block array.

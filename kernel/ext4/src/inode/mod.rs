@@ -18,6 +18,7 @@ pub(crate) use disk::{extra_isize, file_type, reseal};
 #[cfg(doc)]
 use crate::Fs;
 use crate::ialloc::InodeLocation;
+use crate::indirect::Node;
 use crate::orphan::OrphanState;
 use crate::platform::{Platform, SharedLock};
 use crate::{Attr, Errno, Result, Timespec};
@@ -63,6 +64,8 @@ pub(crate) struct InodeState {
     pub inflight: BTreeMap<u32, (u32, u64)>,
     /// Blocks in `delayed` and `inflight`, which the inode table does not count yet.
     pub pending: u64,
+    /// Block maps: indirect blocks promised (`None`) or claimed for what is in `delayed` and `inflight`.
+    pub indirect: BTreeMap<Node, Option<u64>>,
     /// Unwritten blocks for which the page cache has data: start → length.
     pub fresh: BTreeMap<u32, u32>,
     /// Last transaction that changed the inode, and that changed what reading its data needs.

@@ -218,7 +218,7 @@ impl<P: Platform> Fs<P> {
             st.project = dst.project;
         }
         if st.is_regular() || is_dir {
-            self.ext_init(&mut st);
+            self.map_init(&mut st);
         } else {
             st.set_rdev(new.rdev);
         }
@@ -275,9 +275,9 @@ impl<P: Platform> Fs<P> {
             crate::bytes::put(b, 0, target);
             return Ok(());
         }
-        self.ext_init(st);
+        self.map_init(st);
         let pblk = self.alloc_meta(h, Goal::Group(inode.loc.group), Draw::Normal)?;
-        self.ext_insert(
+        self.map_insert(
             h,
             st,
             Extent {
@@ -301,6 +301,8 @@ impl<P: Platform> Fs<P> {
             self.ext_remove(h, &mut st, 0, 1 << 32, &mut |_, e| {
                 self.free_blocks(h, e.pblk, e.len, true)
             })?;
+        } else if st.has_block_map() {
+            self.ind_remove(h, &mut st, 0, 1 << 32, true)?;
         }
         self.drop_xattr_block(h, &mut st)?;
         st.nlink = 0;

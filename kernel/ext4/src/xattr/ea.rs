@@ -68,7 +68,7 @@ impl<P: Platform> Fs<P> {
         (st.uid, st.gid, st.nlink) = (ost.uid, ost.gid, 1);
         st.size = value.len() as u64;
         st.disk_size = st.size;
-        self.ext_init(&mut st);
+        self.map_init(&mut st);
         st.flags |= iflags::EA_INODE;
         st.atime = Timespec {
             sec: i64::from(hash as i32),
@@ -103,7 +103,7 @@ impl<P: Platform> Fs<P> {
         let table = self.inode_block_for_new(h, inode.loc, untouched)?;
         let mut st = inode.write();
         for (lblk, part) in (0u32..).zip(value.chunks(self.sb.block_size as usize)) {
-            let goal = match self.ext_goal(&st, lblk)? {
+            let goal = match self.map_goal(&st, lblk)? {
                 Some(b) => Goal::Block(b),
                 None => Goal::Group(inode.loc.group),
             };
@@ -114,7 +114,7 @@ impl<P: Platform> Fs<P> {
                 pblk,
                 unwritten: false,
             };
-            if let Err(e) = self.ext_insert(h, &mut st, e, Draw::Normal) {
+            if let Err(e) = self.map_insert(h, &mut st, e, Draw::Normal) {
                 self.free_blocks(h, pblk, 1, true)?;
                 return Err(e);
             }

@@ -394,13 +394,13 @@ impl<P: Platform> Fs<P> {
         )
     }
 
-    /// Ends the inline state of an inode: no inline attribute, an empty extent tree.
+    /// Ends the inline state of an inode: no inline attribute, an empty map.
     pub(crate) fn clear_inline(&self, st: &mut InodeState) -> Result<()> {
         let mut body = self.load_body(st)?;
         body.retain(|i| !i.is(INLINE));
         self.put_body(st, &body);
         st.flags &= !crate::inode_flags::INLINE_DATA;
-        self.ext_init(st);
+        self.map_init(st);
         Ok(())
     }
 }

@@ -259,17 +259,20 @@ fn tool(name: &str) -> String {
     panic!("{name} is missing: install e2fsprogs");
 }
 
-/// Makes an image of `size` (as mke2fs takes it) with further arguments.
+/// Makes an image of `size` (as mke2fs takes it) with further arguments; ext4 if they do not name a type.
 pub fn mkfs(path: &Path, size: &str, args: &[&str]) {
     let out = Command::new(tool("mke2fs"))
         .args([
             "-q",
             "-F",
-            "-t",
-            "ext4",
             "-E",
             "hash_seed=01234567-89ab-cdef-0123-456789abcdef",
         ])
+        .args(if args.contains(&"-t") {
+            &[][..]
+        } else {
+            &["-t", "ext4"]
+        })
         .args(args)
         .arg(path)
         .arg(size)

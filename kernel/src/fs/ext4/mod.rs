@@ -18,6 +18,7 @@ mod platform;
 use core::sync::atomic::{AtomicBool, Ordering};
 use hashbrown::HashMap;
 use keel_abi::args::DirFd;
+use keel_ext4::{Flavour, MountOptions};
 
 use super::namei::{LookupFlags, Walker};
 use super::{FileSystemType, FsStats, Inode, SuperBlock, SuperOps, page_cache};
@@ -116,16 +117,20 @@ fn start(
 ) -> Result<Arc<SuperBlock>> {
     // What programs have written to the device node belongs on the disk first.
     super::block_file::settle(device);
+    let mount = MountOptions {
+        flavour: match fs_type.name() {
+            "ext3" => Flavour::Ext3,
+            "ext2" => Flavour::Ext2,
+            _ => Flavour::Ext4,
+        },
+        ..options.mount
+    };
     let platform = Platform {
         device: device.name.clone(),
         reserved_uid: options.reserved_uid,
     };
-    let read_only = options.mount.read_only;
-    let fs = Fs::mount(
-        Arc::new(Device(device.clone())),
-        platform,
-        options.mount.clone(),
-    )?;
+    let read_only = mount.read_only;
+    let fs = Fs::mount(Arc::new(Device(device.clone())), platform, mount.clone())?;
     let volume = Arc::new(Volume {
         fs,
         device: device.clone(),
@@ -312,6 +317,10 @@ impl SuperOps for VolumeOps {
             fsid: stats.fsid,
             name_max: u64::from(stats.name_max),
         })
+    }
+
+    fn max_file_size(&self) -> u64 {
+        self.0.fs.max_file_size()
     }
 
     fn sync(&self) -> Result<()> {
