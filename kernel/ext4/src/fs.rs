@@ -95,13 +95,14 @@ impl<P: Platform> Fs<P> {
             .write(block * u64::from(self.sb.block_size), &s.data, flags)
     }
 
-    /// The first file of 2 GiB or more: the superblock says so, in a format that has feature bits.
-    pub(crate) fn note_large_file(&self, h: &Handle<'_, P>) -> Result<()> {
+    /// Something that needs a compatible feature bit happens for the first time: sets it in the field at `at` of the
+    /// superblock, in a format that has feature bits.
+    pub(crate) fn note_feature(&self, h: &Handle<'_, P>, at: usize, bit: u32) -> Result<()> {
         let (block, off) = self.sb.location();
         let buf = self.bread(block, Kind::Super)?;
-        let features = le32(&buf.read().data, off + sb::RO_COMPAT);
+        let features = le32(&buf.read().data, off + at);
         let revision = le32(&buf.read().data, off + sb::REV_LEVEL);
-        if revision > 0 && features & ro_compat::LARGE_FILE != 0 {
+        if revision > 0 && features & bit != 0 {
             return Ok(());
         }
         let mut s = h.write(&buf, Kind::Super);
@@ -111,7 +112,7 @@ impl<P: Platform> Fs<P> {
             put32(raw, off + sb::FIRST_INO, self.sb.first_ino);
             put16(raw, off + sb::INODE_SIZE, self.sb.inode_size as u16);
         }
-        put32(raw, off + sb::RO_COMPAT, features | ro_compat::LARGE_FILE);
+        put32(raw, off + at, features | bit);
         Ok(())
     }
 

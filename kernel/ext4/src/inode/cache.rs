@@ -16,7 +16,7 @@ use super::{BAD, Inode, InodeState, LOADED};
 use crate::bytes::{le16, put16, put32};
 use crate::ialloc::InodeLocation;
 use crate::journal::Handle;
-use crate::layout::{di, iflags, incompat, ro_compat};
+use crate::layout::{di, iflags, incompat, ro_compat, sb};
 use crate::orphan::OrphanState;
 use crate::platform::{Lock, Platform, SharedLock};
 use crate::seal::{Kind, inode_seed};
@@ -267,7 +267,7 @@ impl<P: Platform> Fs<P> {
     ) -> Result<()> {
         let buf = self.bread(inode.loc.block, Kind::Plain)?;
         if st.disk_size > i32::MAX as u64 && !self.sb.ro(ro_compat::LARGE_FILE) {
-            self.note_large_file(h)?;
+            self.note_feature(h, sb::RO_COMPAT, ro_compat::LARGE_FILE)?;
         }
         self.store_inode_in(h, &buf, inode, st, data);
         Ok(())

@@ -17,7 +17,7 @@ use crate::buffer::Buf;
 use crate::bytes::{le32, put32};
 use crate::inode::{Inode, InodeState, extra_isize};
 use crate::journal::Handle;
-use crate::layout::{di, iflags};
+use crate::layout::{compat, di, iflags, sb};
 use crate::platform::Platform;
 use crate::seal::Kind;
 use crate::{Errno, Fs, Result, XattrMode, acl};
@@ -303,6 +303,9 @@ impl<P: Platform> Fs<P> {
             let s = buf.read();
             le32(&s.data, 4) > 1
         };
+        if !self.sb.has(compat::EXT_ATTR) {
+            self.note_feature(h, sb::COMPAT, compat::EXT_ATTR)?;
+        }
         if st.file_acl == 0 || shared {
             let block = self.alloc_meta(h, Goal::Group(inode.loc.group), Draw::Normal)?;
             if shared {
