@@ -302,8 +302,14 @@ impl AddressSpace {
         }
     }
 
-    /// Takes the object's pages `[first, last)` out of the page table; private copies stay.
-    pub(super) fn zap_object_pages(&self, registry: &MmapRegistry, first: u64, last: u64) {
+    /// Takes the object's pages `[first, last)` out of the page table, and private copies of them if `copies`.
+    pub(super) fn zap_object_pages(
+        &self,
+        registry: &MmapRegistry,
+        first: u64,
+        last: u64,
+        copies: bool,
+    ) {
         let state = self.state.read();
         for vma in state.vmas.iter() {
             let Some((start, end)) = shown_at(vma, registry, first, last) else {
@@ -312,7 +318,7 @@ impl AddressSpace {
             let Backing::Object { object, .. } = &vma.backing else {
                 continue;
             };
-            if vma.shared() || !vma.has_anon.load(Ordering::Relaxed) {
+            if copies || vma.shared() || !vma.has_anon.load(Ordering::Relaxed) {
                 self.table.unmap_range(start, end, &mut |_, _| {});
                 continue;
             }

@@ -62,7 +62,14 @@ impl MmapRegistry {
     /// Takes pages `[first, last)` out of every page table that maps them; private copies stay.
     pub fn unmap_range(&self, first: u64, last: u64) {
         for mm in self.users() {
-            mm.zap_object_pages(self, first, last);
+            mm.zap_object_pages(self, first, last, false);
+        }
+    }
+
+    /// Takes the pages from `first` on, which the object has no more, out of every page table, private copies too.
+    pub fn unmap_behind(&self, first: u64) {
+        for mm in self.users() {
+            mm.zap_object_pages(self, first, u64::MAX, true);
         }
     }
 

@@ -63,8 +63,17 @@ pub fn execve(
     let execfn = exec_name(dirfd, path);
     let stack_limit = cx.thread.process.rlimits.soft(Resource::Stack);
     let args = read_args(&execfn, argv, envp, stack_limit)?;
-    let program = prepare(cx.thread, file, args, basename(path))?;
+    let closes = closes_on_exec(cx.thread, dirfd, path);
+    let program = prepare(cx.thread, file, args, basename(path), closes)?;
     run(cx, program)
+}
+
+/// Whether the path by which an interpreter would open a script goes with the descriptor that it starts from.
+fn closes_on_exec(thread: &Thread, dirfd: DirFd, path: &[u8]) -> bool {
+    !path.starts_with(b"/")
+        && dirfd
+            .fd()
+            .is_some_and(|fd| thread.files().cloexec(fd).unwrap_or(false))
 }
 
 /// Runs the first program: strings come from the kernel.
@@ -73,7 +82,7 @@ pub fn exec_init(cx: &mut Ctx, path: &[u8], argv: &[Vec<u8>], envp: &[Vec<u8>]) 
     let mut args = ExecArgs::new(path, argv.len(), envp.len(), 8 << 20)?;
     argv.iter().try_for_each(|arg| args.push_arg(arg))?;
     envp.iter().try_for_each(|env| args.push_env(env))?;
-    let program = prepare(cx.thread, file, args, basename(path))?;
+    let program = prepare(cx.thread, file, args, basename(path), false)?;
     run(cx, program)
 }
 
@@ -157,12 +166,14 @@ fn read_string(pointer: u64, out: &mut Vec<u8>) -> Result<()> {
     }
 }
 
-/// Follows `#!` lines to an ELF file and plans its loading.
+/// Follows `#!` lines to an ELF file and plans its loading. ENOENT for a script whose path `closes` before its
+/// interpreter could open it.
 fn prepare(
     thread: &Arc<Thread>,
     mut file: Arc<File>,
     mut args: ExecArgs,
     comm: Vec<u8>,
+    closes: bool,
 ) -> Result<Program> {
     let mut path = args.execfn().to_vec();
     for depth in 0.. {
@@ -183,6 +194,9 @@ fn prepare(
                 comm,
             });
         };
+        if closes && depth == 0 {
+            return Err(Errno::ENOENT);
+        }
         if depth >= MAX_SCRIPT_DEPTH {
             return Err(Errno::ELOOP);
         }

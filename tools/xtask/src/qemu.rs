@@ -70,12 +70,14 @@ impl Machine {
     pub fn arguments(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = Vec::new();
         let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
+        // A large buffer of translated code keeps thousands of translations of each page of a library (one for each
+        // address it was mapped at), through which every store to the page goes after a reboot.
         let accel = if self.count_instructions {
             "tcg,thread=single"
         } else if host::has_kvm() {
             "kvm"
         } else {
-            "tcg,thread=multi"
+            "tcg,thread=multi,tb-size=128"
         };
         add(&[
             "-nodefaults",

@@ -16,7 +16,7 @@ pub fn truncate(inode: &Arc<Inode>, size: u64, shrink: impl FnOnce() -> Result<(
     }
     inode.update_attr(|attr| attr.size = size);
     let first = size.div_ceil(PAGE_SIZE as u64);
-    inode.pages.mappings().unmap_range(first, u64::MAX);
+    inode.pages.mappings().unmap_behind(first);
     let result = match inode.pages.mapping.get() {
         None => shrink(),
         Some(mapping) => {
@@ -27,7 +27,7 @@ pub fn truncate(inode: &Arc<Inode>, size: u64, shrink: impl FnOnce() -> Result<(
         }
     };
     // Faults that had found their page before it went.
-    inode.pages.mappings().unmap_range(first, u64::MAX);
+    inode.pages.mappings().unmap_behind(first);
     if result.is_err() {
         inode.update_attr(|attr| attr.size = old);
     }

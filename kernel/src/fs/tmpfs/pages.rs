@@ -292,7 +292,11 @@ impl Shmem {
         if first >= last {
             return;
         }
-        self.registry.unmap_range(first, last);
+        let unmap = || match last {
+            u64::MAX => self.registry.unmap_behind(first),
+            _ => self.registry.unmap_range(first, last),
+        };
+        unmap();
         let gone = {
             let mut pages = self.pages.write();
             let mut gone = pages.split_off(&first);
@@ -304,7 +308,7 @@ impl Shmem {
         };
         if !gone.is_empty() {
             // A fault may have brought a page back between the two steps.
-            self.registry.unmap_range(first, last);
+            unmap();
             self.space.give_pages(gone.len());
         }
     }
