@@ -213,6 +213,16 @@ impl TmpInode {
         Ok(())
     }
 
+    /// Stores through mappings change the times (mmap(2)).
+    fn note_stores(&self, inode: &Inode) {
+        if let Some(time) = self.file().and_then(|pages| pages.take_store_time()) {
+            inode.update_attr(|attr| {
+                attr.mtime = time;
+                attr.ctime = time;
+            });
+        }
+    }
+
     fn file(&self) -> Option<&Arc<Shmem>> {
         if let Kind::File(pages) = &self.kind {
             Some(pages)
@@ -224,6 +234,7 @@ impl TmpInode {
 
 impl InodeOps for TmpInode {
     fn getattr(&self, inode: &Arc<Inode>) -> Result<Attr> {
+        self.note_stores(inode);
         let mut attr = inode.attr();
         if let Some(pages) = self.file() {
             attr.size = pages.size();
@@ -233,6 +244,7 @@ impl InodeOps for TmpInode {
     }
 
     fn setattr(&self, inode: &Arc<Inode>, set: &SetAttr) -> Result<()> {
+        self.note_stores(inode);
         if let (Some(mode), Some(pages)) = (set.mode, self.file())
             && pages.seals().contains(SealFlags::EXEC)
             && (inode.attr().mode ^ mode) & 0o111 != 0

@@ -6,9 +6,10 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use keel_abi::flags::SealFlags;
 
-use crate::fs::{IoDst, IoSrc};
+use crate::fs::{IoDst, IoSrc, Time};
 use crate::mm::{MmapRegistry, VmFault, VmObject, alloc_user_frame};
 use crate::prelude::*;
+use crate::time::NSEC_PER_SEC;
 
 /// Pages of all tmpfs files together (`Shmem` of /proc/meminfo).
 static TOTAL: AtomicUsize = AtomicUsize::new(0);
@@ -83,6 +84,8 @@ pub struct Shmem {
     registry: MmapRegistry,
     space: Arc<Space>,
     seals: AtomicU32,
+    /// When a store through a mapping last began, in nanoseconds of real time, if the inode does not know yet; else 0.
+    stored: AtomicU64,
 }
 
 /// Splits a file offset.
@@ -99,7 +102,19 @@ impl Shmem {
             registry: MmapRegistry::new(),
             space: space.clone(),
             seals: AtomicU32::new(seals.bits()),
+            stored: AtomicU64::new(0),
         })
+    }
+
+    /// The time of a store through a mapping that the inode has not been told of.
+    pub fn take_store_time(&self) -> Option<Time> {
+        match self.stored.swap(0, Ordering::Relaxed) {
+            0 => None,
+            ns => Some(Time {
+                sec: (ns / NSEC_PER_SEC) as i64,
+                nsec: (ns % NSEC_PER_SEC) as u32,
+            }),
+        }
     }
 
     /// Length in bytes.
@@ -407,10 +422,15 @@ impl Drop for Shmem {
 }
 
 impl VmObject for Shmem {
-    fn fault(&self, pgoff: u64, _write: bool) -> core::result::Result<Frame, VmFault> {
+    fn fault(&self, pgoff: u64, write: bool) -> core::result::Result<Frame, VmFault> {
         let inside = |size: u64| pgoff < size.div_ceil(PAGE_SIZE as u64);
         if !inside(self.size()) {
             return Err(VmFault::SigBus);
+        }
+        if write {
+            let (sec, nsec) = crate::time::clock::realtime();
+            let now = (sec as u64).saturating_mul(NSEC_PER_SEC) + u64::from(nsec);
+            self.stored.store(now, Ordering::Relaxed);
         }
         if let Some(frame) = self.page(pgoff) {
             return Ok(frame);

@@ -44,12 +44,14 @@ pub fn run(root: &Path, runner: &Runner<'_>) -> Result<Tally> {
             return Ok(tally);
         }
     };
-    let here = on_host(&program)?;
+    let here = on_host(&program, None)?;
     let mut good = Vec::new();
+    let mut again = Vec::new();
     for (id, verdict) in &here {
         match verdict {
             Verdict::Failed(why) => {
-                tally.check(&format!("{id} (on this machine)"), Err(why.clone()))
+                tally.will_retry(&format!("{id} (on this machine)"), why);
+                again.push(id.clone());
             }
             Verdict::Passed => {
                 tally.passed += 1;
@@ -57,6 +59,17 @@ pub fn run(root: &Path, runner: &Runner<'_>) -> Result<Tally> {
             }
             // What this machine cannot show (a sandbox, say) the guest may.
             Verdict::Skipped(_) => good.push(id.clone()),
+        }
+    }
+    if !again.is_empty() {
+        for (id, verdict) in on_host(&program, Some(&again))? {
+            if let Verdict::Failed(why) = verdict {
+                tally.check(&format!("{id} (on this machine)"), Err(why));
+            } else {
+                tally.passed += 1;
+                tally.second_try += 1;
+                good.push(id);
+            }
         }
     }
     outln!(
@@ -86,11 +99,20 @@ fn build(root: &Path) -> Result<PathBuf> {
     Ok(target_dir(root).join("debug/keel-compat"))
 }
 
-fn on_host(program: &Path) -> Result<Vec<(String, Verdict)>> {
+/// Runs the cases here: all of them, or some one after the other.
+fn on_host(program: &Path, some: Option<&[String]>) -> Result<Vec<(String, Verdict)>> {
     say("compat cases on this machine");
     let scratch = Scratch::new()?;
-    let out = Command::new(program)
-        .args(["--tap", "--jobs", "2", "--dir"])
+    let mut command = Command::new(program);
+    if let Some(ids) = some {
+        let list = scratch.path().join("cases");
+        fs::write(&list, ids.join("\n") + "\n")?;
+        command.args(["--jobs", "1", "--list-file"]).arg(list);
+    } else {
+        command.args(["--jobs", "2"]);
+    }
+    let out = command
+        .args(["--tap", "--dir"])
         .arg(scratch.path())
         .stdin(Stdio::null())
         .stderr(Stdio::null())
@@ -128,25 +150,45 @@ fn in_guest(program: &Path, runner: &Runner<'_>, ids: &[String]) -> Result<Tally
         ..GuestOptions::default()
     };
     let session = Session::new(options)?;
-    let mut open = ids.to_vec();
     let mut boots = 0;
-    while !open.is_empty() && boots < MAX_BOOTS {
-        say(format_args!("{} compat cases in the guest", open.len()));
-        boots += 1;
-        let result = one_boot(program, runner, &session, &open)?;
-        let done = report(&result, &open, &mut tally);
-        runner.keep_logs(&format!("compat-{boots}"), &result)?;
-        if done == 0 {
-            break;
+    let mut round = |ids: &[String], mut settle: Settle<'_>| -> Result<()> {
+        let mut open = ids.to_vec();
+        while !open.is_empty() && boots < MAX_BOOTS {
+            say(format_args!("{} compat cases in the guest", open.len()));
+            boots += 1;
+            let result = one_boot(program, runner, &session, &open)?;
+            let done = report(&result, &open, &mut settle);
+            runner.keep_logs(&format!("compat-{boots}"), &result)?;
+            if done == 0 {
+                break;
+            }
+            open.drain(..done);
         }
-        open.drain(..done);
-    }
-    for id in open {
-        tally.failed += 1;
-        outln!("FAIL  {id}: not reached");
-    }
+        for id in open {
+            settle(&id, Verdict::Failed("not reached".to_owned()));
+        }
+        Ok(())
+    };
+    let name = |id: &str| format!("{id} (in the guest)");
+    let mut again = Vec::new();
+    round(ids, &mut |id, verdict| match verdict {
+        Verdict::Passed => tally.passed += 1,
+        Verdict::Skipped(why) => tally.skip(id, &why),
+        Verdict::Failed(why) => {
+            tally.will_retry(&name(id), &why);
+            again.push(id.to_owned());
+        }
+    })?;
+    round(&again, &mut |id, verdict| match verdict {
+        Verdict::Passed => tally.check_again(&name(id), Ok(0.0)),
+        Verdict::Skipped(why) => tally.skip(id, &why),
+        Verdict::Failed(why) => tally.check_again(&name(id), Err(why)),
+    })?;
     Ok(tally)
 }
+
+/// Takes a case's verdict.
+type Settle<'a> = &'a mut dyn FnMut(&str, Verdict);
 
 fn one_boot(
     program: &Path,
@@ -184,22 +226,18 @@ fn one_boot(
     batch.results.pop().context("the guest ran nothing")
 }
 
-/// Counts what a boot's cases came to; returns how many of `ids` are settled by it.
-fn report(result: &JobResult, ids: &[String], tally: &mut Tally) -> usize {
+/// Passes on what a boot's cases came to; returns how many of `ids` are settled by it.
+fn report(result: &JobResult, ids: &[String], settle: &mut Settle<'_>) -> usize {
     let verdicts = read_tap(&String::from_utf8_lossy(&result.stdout));
-    for (id, verdict) in &verdicts {
-        match verdict {
-            Verdict::Passed => tally.passed += 1,
-            Verdict::Skipped(why) => tally.skip(id, why),
-            Verdict::Failed(why) => tally.check(&format!("{id} (in the guest)"), Err(why.clone())),
-        }
+    let reported = verdicts.len();
+    for (id, verdict) in verdicts {
+        settle(&id, verdict);
     }
     outln!(
-        "ok    {} of {} compat cases reported by the guest",
-        verdicts.len(),
+        "ok    {reported} of {} compat cases reported by the guest",
         ids.len()
     );
-    if verdicts.len() >= ids.len() {
+    if reported >= ids.len() {
         return ids.len();
     }
     let why = match &result.outcome {
@@ -208,8 +246,8 @@ fn report(result: &JobResult, ids: &[String], tally: &mut Tally) -> usize {
         Outcome::NotStarted(why) => why.clone(),
         Outcome::GuestFailed(failure) => format!("{}\n{}", failure.kind, failure.tail(12)),
     };
-    tally.check(&format!("{} (in the guest)", ids[verdicts.len()]), Err(why));
-    verdicts.len() + 1
+    settle(&ids[reported], Verdict::Failed(why));
+    reported + 1
 }
 
 /// The results in a TAP stream, in order.

@@ -25,6 +25,13 @@ const SHOWN: usize = 12;
 /// How long a guest may take from power-on to its first job.
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
 
+/// How often something has been tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Try {
+    First,
+    Second,
+}
+
 /// Runs scenarios on one kernel.
 pub struct Runner<'a> {
     /// The cache.
@@ -58,17 +65,24 @@ impl Runner<'_> {
                 .copied()
                 .filter(|scenario| scenario.run.is_some() && scenario.boot_key() == key)
                 .collect();
-            self.run_group(&group, &mut tally)?;
+            let failed = self.run_group(&group, Try::First, &mut tally)?;
+            self.run_group(&failed, Try::Second, &mut tally)?;
         }
         for scenario in wanted.iter().filter(|scenario| scenario.run.is_none()) {
-            let start = Instant::now();
-            let outcome = self
-                .converse(scenario)
-                .map(|_| start.elapsed().as_secs_f64());
-            tally.check(
-                &scenario.name,
-                outcome.map_err(|error| format!("{error:#}")),
-            );
+            let talk = || {
+                let start = Instant::now();
+                let outcome = self.converse(scenario);
+                outcome
+                    .map(|_| start.elapsed().as_secs_f64())
+                    .map_err(|error| format!("{error:#}"))
+            };
+            match talk() {
+                Err(why) => {
+                    tally.will_retry(&scenario.name, &why);
+                    tally.check_again(&scenario.name, talk());
+                }
+                fine => tally.check(&scenario.name, fine),
+            }
         }
         Ok(tally)
     }
@@ -119,10 +133,16 @@ impl Runner<'_> {
             .collect()
     }
 
-    /// Runs scripts that share a boot.
-    fn run_group(&self, group: &[&Scenario], tally: &mut Tally) -> Result<()> {
+    /// Runs scripts that share a boot; those that failed at their first try.
+    fn run_group<'s>(
+        &self,
+        group: &[&'s Scenario],
+        which: Try,
+        tally: &mut Tally,
+    ) -> Result<Vec<&'s Scenario>> {
+        let mut again = Vec::new();
         let Some(first) = group.first() else {
-            return Ok(());
+            return Ok(again);
         };
         let session = Session::new(self.options(first, &self.kernel)?)?;
         say(format_args!(
@@ -144,14 +164,21 @@ impl Runner<'_> {
             {
                 failure = Some(error);
             }
-            tally.check(&scenario.name, judged);
+            match (which, judged) {
+                (Try::First, Err(why)) => {
+                    tally.will_retry(&scenario.name, &why);
+                    again.push(scenario);
+                }
+                (Try::First, fine) => tally.check(&scenario.name, fine),
+                (Try::Second, judged) => tally.check_again(&scenario.name, judged),
+            }
         })?;
         say(format_args!(
             "{} boots, {:.0} s",
             batch.consoles.len(),
             start.elapsed().as_secs_f64()
         ));
-        failure.map_or(Ok(()), Err)
+        failure.map_or(Ok(again), Err)
     }
 
     /// Keeps what a job printed, and the console if the guest went down, in the log folder.

@@ -11,6 +11,8 @@ pub struct Tally {
     pub failed: usize,
     /// Checks that were not made, for a stated reason.
     pub skipped: usize,
+    /// Checks among the passed that held only when they were made a second time.
+    pub second_try: usize,
 }
 
 impl Tally {
@@ -19,6 +21,7 @@ impl Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.second_try += other.second_try;
     }
 
     /// Counts and prints a check: `Ok` passed, `Err` failed with the reason.
@@ -33,6 +36,17 @@ impl Tally {
                 outln!("FAIL  {name}: {}", why.replace('\n', "\n      "));
             }
         }
+    }
+
+    /// Prints that a check failed and is made once more: on a busy machine anything with a time limit may fail.
+    pub fn will_retry(&mut self, name: &str, why: &str) {
+        outln!("again {name}: {}", why.replace('\n', "\n      "));
+    }
+
+    /// Counts and prints the outcome of a second try.
+    pub fn check_again(&mut self, name: &str, outcome: Result<f64, String>) {
+        self.second_try += usize::from(outcome.is_ok());
+        self.check(name, outcome);
     }
 
     /// Counts and prints a check that is not made.
@@ -75,6 +89,9 @@ impl fmt::Display for Tally {
         if self.skipped > 0 {
             write!(out, ", {} skipped", self.skipped)?;
         }
+        if self.second_try > 0 {
+            write!(out, ", {} of the passed at the second try", self.second_try)?;
+        }
         Ok(())
     }
 }
@@ -94,7 +111,8 @@ mod tests {
             Tally {
                 passed: 5,
                 failed: 1,
-                skipped: 1
+                skipped: 1,
+                second_try: 0,
             }
         );
         assert_eq!(tally.to_string(), "5 passed, 1 failed, 1 skipped");
