@@ -9,8 +9,10 @@ mod cmd;
 mod bench;
 mod cache;
 mod console;
+mod coverage;
 mod cpio;
 mod debian;
+mod diff;
 mod exec;
 mod fs_bench;
 mod fs_torture;
@@ -39,6 +41,8 @@ usage: cargo xtask COMMAND
   run    boot an image on this terminal (Ctrl-A x leaves)
   exec   run one command in a guest:  cargo xtask exec [OPTIONS] -- CMD…
   trace  a command's system calls:  cargo xtask trace [--diff] [OPTIONS] -- CMD…
+  diff   a command on Linux and on Keel, side by side:  cargo xtask diff [--trace] [OPTIONS] -- CMD…
+  coverage  what of the ABI is there; whether a program will run; what it used (scan PATH…, record -- CMD…)
   image  make disk images:  cargo xtask image [NAME…] [--gpt]
   build  build the kernel:  cargo xtask build [--debug]
   test   run the tests:  cargo xtask test [--host|--guest|--compat|--scenario PATTERN] [--kernel linux]
@@ -72,6 +76,8 @@ fn dispatch(args: &[String]) -> Result<i32> {
         "fs-bench" => return fs_bench::command(rest),
         "fs-torture" => return fs_torture::command(rest),
         "bench" => return bench::command(rest),
+        "coverage" => return coverage::command(rest),
+        "diff" => return diff::command(rest),
         "trace" => return trace::command(rest),
         "stats" => stats::command()?,
         "exec" => return exec::command(rest),

@@ -11,7 +11,7 @@ use crate::guest::{Job, JobResult, Outcome, Session, run_batch};
 use crate::options::{self, GuestOptions, KernelChoice};
 use anyhow::{Context, Result, bail};
 use diff::Line;
-use parse::Call;
+pub use parse::Call;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -67,6 +67,14 @@ pub fn command(args: &[String]) -> Result<i32> {
         },
     ));
     Ok(i32::from(diff::differs(&lines) || !same_output))
+}
+
+/// The calls that the command makes on Keel, its children's too, and its status; its output goes to ours.
+pub fn record(guest: &GuestOptions, command: &[String]) -> Result<(Vec<Call>, i32)> {
+    let traced = trace(guest, command, false)?;
+    std::io::stderr().write_all(&traced.result.stdout)?;
+    std::io::stderr().write_all(&traced.result.stderr)?;
+    Ok((traced.calls, status(&traced.result)))
 }
 
 /// Runs the command on the kernel that `guest` names and reads its trace.
