@@ -421,6 +421,16 @@ impl AddressSpace {
         covered
     }
 
+    /// Frees the private memory of a dying process ahead of its end (process_mrelease(2)).
+    pub fn reap(&self) {
+        let state = self.state.read();
+        for vma in state.vmas.iter() {
+            if !vma.shared() && !vma.flags.contains(VmFlags::LOCKED) {
+                self.table().unmap_range(vma.start, vma.end, &mut |_, _| {});
+            }
+        }
+    }
+
     /// mincore(2): for each page of the range whether it is resident here or in its object.
     pub fn residency(&self, range: Range<usize>, out: &mut Vec<u8>) -> Result<()> {
         let state = self.state.read();

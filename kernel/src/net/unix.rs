@@ -95,6 +95,17 @@ struct Options {
     send_timeout: u64,
     reuse_addr: bool,
     keep_alive: bool,
+    oob_inline: bool,
+    /// SO_LINGER: whether, and seconds. Closing a local socket never waits.
+    linger: [i32; 2],
+}
+
+/// How a wait ends that a signal interrupted: one with a time limit is not begun anew (signal(7)).
+fn interrupted(deadline: Option<u64>) -> Errno {
+    match deadline {
+        None => Errno::ERESTARTSYS,
+        Some(_) => Errno::EINTR,
+    }
 }
 
 /// Sockets with abstract names.
@@ -163,6 +174,8 @@ impl UnixSocket {
                 send_timeout: 0,
                 reuse_addr: false,
                 keep_alive: false,
+                oob_inline: false,
+                linger: [0; 2],
             }),
         })
     }
@@ -324,7 +337,7 @@ impl UnixSocket {
             {
                 Ok(()) => {}
                 Err(WaitError::TimedOut) => return Err(Errno::EAGAIN),
-                Err(WaitError::Interrupted) => return Err(Errno::ERESTARTSYS),
+                Err(WaitError::Interrupted) => return Err(interrupted(deadline)),
             }
         };
         {
@@ -386,7 +399,7 @@ impl UnixSocket {
         {
             Ok(()) => Ok(()),
             Err(WaitError::TimedOut) => Err(Errno::EAGAIN),
-            Err(WaitError::Interrupted) => Err(Errno::ERESTARTSYS),
+            Err(WaitError::Interrupted) => Err(interrupted(deadline)),
         }
     }
 
@@ -602,7 +615,7 @@ impl Socket for UnixSocket {
                 {
                     Ok(taken) => taken?,
                     Err(WaitError::TimedOut) => return Err(Errno::EAGAIN),
-                    Err(WaitError::Interrupted) => return Err(Errno::ERESTARTSYS),
+                    Err(WaitError::Interrupted) => return Err(interrupted(deadline)),
                 }
             }
         };
@@ -731,7 +744,7 @@ impl Socket for UnixSocket {
                 Ok(()) => {}
                 Err(_) if received.bytes > 0 => return Ok(received),
                 Err(WaitError::TimedOut) => return Err(Errno::EAGAIN),
-                Err(WaitError::Interrupted) => return Err(Errno::ERESTARTSYS),
+                Err(WaitError::Interrupted) => return Err(interrupted(deadline)),
             }
         }
     }
@@ -831,6 +844,8 @@ impl Socket for UnixSocket {
             O::SO_RCVBUF => int(options.receive_buffer as i32),
             O::SO_REUSEADDR => int(options.reuse_addr.into()),
             O::SO_KEEPALIVE => int(options.keep_alive.into()),
+            O::SO_OOBINLINE => int(options.oob_inline.into()),
+            O::SO_LINGER => Ok(options.linger.as_bytes().to_vec()),
             O::SO_ACCEPTCONN => {
                 int(matches!(self.state.lock().stage, Stage::Listening { .. }).into())
             }
@@ -878,6 +893,11 @@ impl Socket for UnixSocket {
             O::SO_RCVBUF => options.receive_buffer = size(int()?),
             O::SO_REUSEADDR => options.reuse_addr = int()? != 0,
             O::SO_KEEPALIVE => options.keep_alive = int()? != 0,
+            O::SO_OOBINLINE => options.oob_inline = int()? != 0,
+            O::SO_LINGER => {
+                let (linger, _) = <[i32; 2]>::read_from_prefix(value).map_err(|_| Errno::EINVAL)?;
+                options.linger = [i32::from(linger[0] != 0), linger[1]];
+            }
             O::SO_RCVTIMEO => options.receive_timeout = time()?,
             O::SO_SNDTIMEO => options.send_timeout = time()?,
             _ => return Err(Errno::ENOPROTOOPT),

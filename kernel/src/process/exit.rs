@@ -131,8 +131,14 @@ fn process_finished(
     orphan_children(process);
     let parent = {
         let _family = FAMILY.lock();
+        let parent = process.parent();
+        let ignored = process.exit_signal.load(Ordering::Relaxed) == SIGCHLD
+            && parent
+                .as_ref()
+                .is_some_and(|parent| parent.signals.ignores_children());
+        process.auto_reap.store(ignored, Ordering::Relaxed);
         process.become_zombie(status);
-        process.parent()
+        parent
     };
     hang_up_orphaned_group(process, parent.as_ref());
     report_end(process);
@@ -163,7 +169,8 @@ pub(super) fn report_end(process: &Arc<Process>) {
 /// Sends the exit signal and wakes wait(2). A parent that ignores SIGCHLD never sees a zombie.
 pub(super) fn notify_parent(process: &Arc<Process>, parent: &Arc<Process>, status: i32) {
     let signo = process.exit_signal.load(Ordering::Relaxed);
-    let reap = signo == SIGCHLD && parent.signals.ignores_children();
+    let reap = process.auto_reap.load(Ordering::Relaxed)
+        || signo == SIGCHLD && parent.signals.ignores_children();
     if signo != 0 && !(signo == SIGCHLD && parent.signals.action_is_ignore(SIGCHLD)) {
         signal::send_process(parent, exit_info(process, signo, status));
     }

@@ -90,6 +90,8 @@ pub struct Process {
     group_status: AtomicI32,
     /// Exit status once every thread is gone; `None` while alive.
     zombie: SpinLock<Option<i32>>,
+    /// It ended when its parent ignored its children: it is no zombie for anybody to wait for.
+    pub auto_reap: AtomicBool,
     /// Use of threads that are gone.
     pub dead_usage: SpinLock<Usage>,
     /// Use of children that were waited for.
@@ -164,6 +166,7 @@ impl Process {
             group_exit: AtomicBool::new(false),
             group_status: AtomicI32::new(0),
             zombie: SpinLock::new(None),
+            auto_reap: AtomicBool::new(false),
             dead_usage: SpinLock::new(Usage::default()),
             children_usage: SpinLock::new(Usage::default()),
             tty: SpinLock::new(None),

@@ -148,7 +148,7 @@ fn child_change(
     hidden: Hidden,
 ) -> Option<Event> {
     if let Some(status) = child.zombie_status() {
-        if !wanted.exited || hidden == Hidden::End {
+        if !wanted.exited || hidden == Hidden::End || child.auto_reap.load(Ordering::Relaxed) {
             return None;
         }
         let event = event_of(child, Change::Exited(status));

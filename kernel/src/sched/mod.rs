@@ -224,6 +224,9 @@ pub fn pick_next(prev: &Arc<Task>, prev_runnable: bool) -> Arc<Task> {
         tick_after(now)
     };
     cpu.tick_at.store(tick_at, Ordering::Relaxed);
+    if prev_is_idle {
+        crate::time::vdso::tick(now);
+    }
     crate::time::timer::program();
     if !Arc::ptr_eq(&next, prev) {
         cpu.switches.fetch_add(1, Ordering::Relaxed);
@@ -314,6 +317,7 @@ pub fn timer_interrupt() {
     let mut resched = false;
     if cpu.tick_at.load(Ordering::Relaxed) <= now {
         cpu.tick_at.store(tick_after(now), Ordering::Relaxed);
+        crate::time::vdso::tick(now);
         tick();
         resched |= cpu.with(|queue| queue.should_preempt(now));
     }

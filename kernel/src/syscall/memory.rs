@@ -521,6 +521,28 @@ impl<'a> Segments<'a> {
     }
 }
 
+pub fn process_mrelease(cx: &mut Ctx, pidfd: Fd, flags: u32) -> Result<()> {
+    if flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let (process, _) = crate::ipc::pidfd::process_of(cx.thread, pidfd)?;
+    let thread = process.main_thread().ok_or(Errno::ESRCH)?;
+    let mm = thread.mm_opt().ok_or(Errno::ESRCH)?;
+    // Whoever shares the memory must be dying, too.
+    let lives = crate::process::all().iter().any(|other| {
+        let shares = other
+            .main_thread()
+            .and_then(|thread| thread.mm_opt())
+            .is_some_and(|other| Arc::ptr_eq(&other, &mm));
+        shares && !other.group_exiting()
+    });
+    if lives {
+        return Err(Errno::EINVAL);
+    }
+    mm.reap();
+    Ok(())
+}
+
 pub fn process_madvise(
     cx: &mut Ctx,
     pidfd: Fd,

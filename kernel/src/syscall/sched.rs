@@ -463,9 +463,15 @@ pub fn membarrier(
     cx: &mut Ctx,
     cmd: MembarrierCmd,
     flags: MembarrierFlags,
-    _cpu_id: i32,
+    cpu_id: i32,
 ) -> Result<i32> {
-    if !flags.is_empty() {
+    let takes_cpu = cmd == MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ;
+    let known = if takes_cpu {
+        MembarrierFlags::CPU
+    } else {
+        MembarrierFlags::empty()
+    };
+    if !known.contains(flags) {
         return Err(Errno::EINVAL);
     }
     let supported = [
@@ -476,6 +482,9 @@ pub fn membarrier(
         MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED,
         MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE,
         MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE,
+        MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ,
+        MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ,
+        MembarrierCmd::MEMBARRIER_CMD_GET_REGISTRATIONS,
     ];
     let mm = cx.thread.mm();
     let registered = |cmd: MembarrierCmd| mm.membarrier.load(Ordering::Relaxed) & cmd.0 as u32 != 0;
@@ -490,7 +499,8 @@ pub fn membarrier(
         }
         MembarrierCmd::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED
         | MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED
-        | MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE => {
+        | MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE
+        | MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ => {
             mm.membarrier.fetch_or(cmd.0 as u32, Ordering::Relaxed);
         }
         MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED
@@ -503,8 +513,25 @@ pub fn membarrier(
         {
             everywhere();
         }
+        MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ
+            if registered(MembarrierCmd::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ) =>
+        {
+            let wanted = flags.contains(MembarrierFlags::CPU).then_some(cpu_id);
+            // Who comes back from the scheduler has its critical section aborted.
+            let restart = || {
+                let me = cpu::id();
+                if wanted.is_none_or(|cpu| usize::try_from(cpu) == Ok(me)) {
+                    cpu::set_need_resched(me);
+                }
+            };
+            cpu::call_on_all(&restart, true);
+        }
+        MembarrierCmd::MEMBARRIER_CMD_GET_REGISTRATIONS => {
+            return Ok(mm.membarrier.load(Ordering::Relaxed).cast_signed());
+        }
         MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED
-        | MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE => {
+        | MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE
+        | MembarrierCmd::MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ => {
             return Err(Errno::EPERM);
         }
         _ => return Err(Errno::EINVAL),

@@ -144,10 +144,7 @@ pub fn semget(cx: &mut Ctx, key: IpcKey, nsems: i32, semflg: IpcFlags) -> Result
         if count == 0 {
             return Err(Errno::EINVAL);
         }
-        if sets.semaphores() + count > sets.max_semaphores.load(Ordering::Relaxed) {
-            return Err(Errno::ENOSPC);
-        }
-        sem::Set::new(count)
+        sem::Set::new(sets, count)
     };
     let set = sets.table.get(&cx.thread.cred(), &request, fits, make)?;
     Ok(set.id)
@@ -184,7 +181,7 @@ fn seminfo(sets: &sem::Sets, in_use: bool) -> Seminfo {
     let limit = |limit: &core::sync::atomic::AtomicUsize| limit.load(Ordering::Relaxed) as i32;
     let (all, operations) = (limit(&sets.max_semaphores), limit(&sets.max_operations));
     let (semusz, semaem) = if in_use {
-        (sets.table.count() as i32, sets.semaphores() as i32)
+        (sets.table.count() as i32, limit(&sets.semaphores))
     } else {
         (20, sem::VALUE_MAX)
     };

@@ -242,8 +242,8 @@ pub fn clock_nanosleep(
         ClockId::CLOCK_REALTIME_ALARM | ClockId::CLOCK_BOOTTIME_ALARM => {
             cx.thread.cred().require(Cap::WAKE_ALARM)?;
         }
-        ClockId::CLOCK_THREAD_CPUTIME_ID => return Err(Errno::EINVAL),
-        ClockId::CLOCK_MONOTONIC_RAW
+        ClockId::CLOCK_THREAD_CPUTIME_ID
+        | ClockId::CLOCK_MONOTONIC_RAW
         | ClockId::CLOCK_REALTIME_COARSE
         | ClockId::CLOCK_MONOTONIC_COARSE => return Err(Errno::EOPNOTSUPP),
         _ => return Err(Errno::EINVAL),

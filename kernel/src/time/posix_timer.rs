@@ -205,8 +205,12 @@ impl State {
             None => process.signals.pending_set(),
         };
         if pending & bit(signo) != 0 {
-            self.overrun
-                .fetch_add(missed.saturating_add(1), Ordering::Relaxed);
+            let more = missed.saturating_add(1);
+            let _ = self
+                .overrun
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                    Some(count.saturating_add(more))
+                });
             return;
         }
         // What comes until the signal is taken is counted then.

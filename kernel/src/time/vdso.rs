@@ -1,5 +1,6 @@
 //! The vDSO: its image and data page, and their mapping into programs.
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use keel_hal::paging::PageProt;
 use keel_ld_support::vdso::{ClockMode, CpuMode, IMAGE, VVAR_SIZE, VdsoData, VvarPage};
 
@@ -85,14 +86,21 @@ pub fn update() {
     set(data, 4, keel_hal::time::raw_at(params.base_tsc) as i64);
     set(data, 7, base as i64);
     set(data, 11, tai);
-    // The coarse clocks tell when this page was written last.
-    set(
-        data,
-        5,
-        (now as i64).saturating_add(clock::realtime_offset()),
-    );
-    set(data, 6, now as i64);
+    // The coarse clocks tell the tick in which this page was written last, rounded as the system calls round.
+    let tick = TICK_NS as i64;
+    let wall = (now as i64).saturating_add(clock::realtime_offset());
+    set(data, 5, wall.div_euclid(tick) * tick);
+    set(data, 6, now as i64 / tick * tick);
     data.publish(&Page(&vdso.data), seq);
+}
+
+/// A tick, or the end of an idle time at `now`: the coarse clocks go on.
+pub fn tick(now: u64) {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let number = now / TICK_NS;
+    if LAST.load(Ordering::Relaxed) != number && LAST.swap(number, Ordering::Relaxed) != number {
+        update();
+    }
 }
 
 /// Maps data page and image into a new program; gives the image's address.

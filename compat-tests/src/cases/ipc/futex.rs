@@ -265,6 +265,58 @@ pub static CASES: &[Case] = &[
             assert_eq!(w[0].load(SeqCst), 0);
         }
     ),
+    case!(
+        "futex sched_setscheduler",
+        "pi_owner_inherits_the_waiters_priority",
+        || {
+            need_root();
+            if !std::fs::exists("/sys/devices/system/cpu/cpu1").unwrap_or(false) {
+                skip("one CPU");
+            }
+            let w = shared_words();
+            let fifo = |priority: i32| {
+                sc!(sched_setscheduler, 0, 1, [priority])
+                    .skip_on(&[EPERM])
+                    .is(0);
+            };
+            let pin = |mask: u64| sc!(sched_setaffinity, 0, 8, [mask]).is(0);
+            let burn = |time: i64| {
+                let end = clock_ns(CLOCK_THREAD_CPUTIME_ID) + time * MS;
+                while clock_ns(CLOCK_THREAD_CPUTIME_ID) < end {}
+            };
+            let lock = |op: i32| sc!(futex, w[0].as_ptr(), op, 0, 0, 0, 0).is(0);
+            pin(2);
+            let low = fork(|| {
+                fifo(10);
+                pin(1);
+                lock(FUTEX_LOCK_PI);
+                w[1].store(1, SeqCst);
+                while w[2].load(SeqCst) == 0 {}
+                burn(100);
+                lock(FUTEX_UNLOCK_PI);
+            });
+            eventually("lock", || w[1].load(SeqCst) == 1);
+            let high = fork(|| {
+                fifo(30);
+                pin(1);
+                lock(FUTEX_LOCK_PI);
+                // The one in the middle must not have kept the owner from unlocking.
+                assert_eq!(w[3].load(SeqCst), 0);
+                lock(FUTEX_UNLOCK_PI);
+            });
+            wait_asleep(high.pid);
+            let middle = fork(|| {
+                fifo(20);
+                w[2].store(1, SeqCst);
+                pin(1);
+                burn(300);
+                w[3].store(1, SeqCst);
+            });
+            high.ok();
+            middle.ok();
+            low.ok();
+        }
+    ),
     case!("futex", "pi_waiters_cannot_be_woken_as_others", || {
         let w = shared_words();
         sc!(futex, w[0].as_ptr(), FUTEX_LOCK_PI, 0, 0, 0, 0).is(0);

@@ -1,6 +1,6 @@
 //! What /proc/sysvipc and the limits below /proc/sys show of the reader's IPC namespace.
 
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use keel_procfs::{Ctl, CtlValue, MsgQueue, SemSet, ShmSegment};
 
 use crate::ipc::namespace::IpcNamespace;
@@ -92,6 +92,7 @@ pub fn message_queues() -> Vec<MsgQueue> {
 
 /// A limit.
 enum Limit<'a> {
+    Id(&'a AtomicI32),
     Count(&'a AtomicUsize),
     Size(&'a AtomicU64),
 }
@@ -102,6 +103,9 @@ fn limit(ns: &IpcNamespace, ctl: Ctl) -> Option<Limit<'_>> {
         Ctl::KernelShmmax => Limit::Size(&shm.max_size),
         Ctl::KernelShmall => Limit::Size(&shm.max_pages),
         Ctl::KernelShmmni => Limit::Count(&shm.max_segments),
+        Ctl::KernelShmNextId => Limit::Id(&shm.table.next_id),
+        Ctl::KernelSemNextId => Limit::Id(&ns.sem.table.next_id),
+        Ctl::KernelMsgNextId => Limit::Id(&msg.table.next_id),
         Ctl::KernelMsgmax => Limit::Count(&msg.max_size),
         Ctl::KernelMsgmnb => Limit::Count(&msg.max_bytes),
         Ctl::KernelMsgmni => Limit::Count(&msg.max_queues),
@@ -139,6 +143,7 @@ pub fn get(ctl: Ctl) -> Option<CtlValue> {
     let value = match limit(&ns, ctl)? {
         Limit::Count(limit) => limit.load(Ordering::Relaxed) as u64,
         Limit::Size(limit) => limit.load(Ordering::Relaxed),
+        Limit::Id(id) => return Some(CtlValue::ints(&[id.load(Ordering::Relaxed).into()])),
     };
     Some(CtlValue::Ints(vec![i128::from(value)]))
 }
@@ -169,6 +174,10 @@ pub fn set(ctl: Ctl, value: &CtlValue) -> Result<bool> {
         Limit::Count(limit) => {
             let new = usize::try_from(new).map_err(|_| Errno::EINVAL)?;
             limit.store(new, Ordering::Relaxed);
+        }
+        Limit::Id(id) => {
+            let new = i32::try_from(new).map_err(|_| Errno::EINVAL)?;
+            id.store(new, Ordering::Relaxed);
         }
         Limit::Size(limit) => {
             let new = u64::try_from(new).map_err(|_| Errno::EINVAL)?;

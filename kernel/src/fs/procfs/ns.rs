@@ -18,7 +18,6 @@ const NSFS_MAGIC: u64 = 0x6e73_6673;
 
 /// Inode numbers of the namespaces that there is one of for all, as on Linux.
 mod initial {
-    pub const IPC: u64 = 0xefff_ffff;
     pub const USER: u64 = 0xefff_fffd;
     pub const PID: u64 = 0xefff_fffc;
     pub const CGROUP: u64 = 0xefff_fffb;

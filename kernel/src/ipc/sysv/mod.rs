@@ -11,7 +11,7 @@ pub mod msg;
 pub mod sem;
 pub mod shm;
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use keel_abi::args::{Gid, IpcKey, Uid};
 use keel_abi::types::IpcPerm;
 
@@ -148,14 +148,37 @@ impl<T> Object<T> {
 struct Slots<T> {
     slots: BTreeMap<usize, Arc<Object<T>>>,
     keys: BTreeMap<i32, usize>,
+    /// Slots below `beyond` that are free.
+    free: BTreeSet<usize>,
+    /// No slot from here on is in use.
+    beyond: usize,
     /// Counts up whenever slot numbers start over.
     sequence: usize,
     last_slot: Option<usize>,
 }
 
+impl<T> Slots<T> {
+    /// Takes the lowest free slot from `from` on.
+    fn take_slot(&mut self, from: usize) -> Option<usize> {
+        if let Some(slot) = self.free.range(from..).next().copied() {
+            self.free.remove(&slot);
+            return Some(slot);
+        }
+        let slot = self.beyond.max(from);
+        if slot >= SLOTS {
+            return None;
+        }
+        self.free.extend(self.beyond..slot);
+        self.beyond = slot + 1;
+        Some(slot)
+    }
+}
+
 /// The objects of one kind in one namespace.
 pub struct Table<T> {
     inner: SpinLock<Slots<T>>,
+    /// The identifier that the next object is to get; negative for any (`kernel.*_next_id`).
+    pub next_id: AtomicI32,
 }
 
 impl<T> Default for Table<T> {
@@ -164,9 +187,12 @@ impl<T> Default for Table<T> {
             inner: SpinLock::new(Slots {
                 slots: BTreeMap::new(),
                 keys: BTreeMap::new(),
+                free: BTreeSet::new(),
+                beyond: 0,
                 sequence: 0,
                 last_slot: None,
             }),
+            next_id: AtomicI32::new(-1),
         }
     }
 }
@@ -222,15 +248,22 @@ impl<T> Table<T> {
         if slots.slots.len() >= request.limit.min(SLOTS) {
             return Err(Errno::ENOSPC);
         }
-        let slot = (0..SLOTS)
-            .find(|slot| !slots.slots.contains_key(slot))
+        let wanted = usize::try_from(self.next_id.swap(-1, Ordering::Relaxed)).ok();
+        let slot = slots
+            .take_slot(wanted.map_or(0, |id| id % SLOTS))
             .ok_or(Errno::ENOSPC)?;
-        if slots.last_slot.is_some_and(|last| slot <= last) {
-            slots.sequence = (slots.sequence + 1) % (i32::MAX as usize / SLOTS);
-        }
-        slots.last_slot = Some(slot);
+        let sequence = match wanted {
+            Some(id) => id / SLOTS,
+            None => {
+                if slots.last_slot.is_some_and(|last| slot <= last) {
+                    slots.sequence = (slots.sequence + 1) % (i32::MAX as usize / SLOTS);
+                }
+                slots.last_slot = Some(slot);
+                slots.sequence
+            }
+        };
         let object = Arc::new(Object {
-            id: (slots.sequence * SLOTS + slot) as i32,
+            id: (sequence * SLOTS + slot) as i32,
             perm: SpinLock::new(Perm::new(request.key.0, request.mode, cred)),
             removed: AtomicBool::new(false),
             data,
@@ -282,7 +315,15 @@ impl<T> Table<T> {
     /// Takes an object out, so that nobody finds it any more.
     pub fn remove(&self, object: &Arc<Object<T>>) {
         let mut slots = self.inner.lock();
-        slots.slots.remove(&(object.id as usize % SLOTS));
+        let slot = object.id as usize % SLOTS;
+        if slots
+            .slots
+            .get(&slot)
+            .is_some_and(|known| Arc::ptr_eq(known, object))
+        {
+            slots.slots.remove(&slot);
+            slots.free.insert(slot);
+        }
         self.forget_key(&mut slots, object);
         drop(slots);
         object.removed.store(true, Ordering::Release);

@@ -31,6 +31,8 @@ pub struct Sets {
     pub max_operations: AtomicUsize,
     /// Most sets (SEMMNI).
     pub max_sets: AtomicUsize,
+    /// Semaphores of all sets.
+    pub semaphores: Arc<AtomicUsize>,
 }
 
 impl Default for Sets {
@@ -41,15 +43,8 @@ impl Default for Sets {
             max_semaphores: AtomicUsize::new(1_024_000_000),
             max_operations: AtomicUsize::new(500),
             max_sets: AtomicUsize::new(32_000),
+            semaphores: Arc::new(AtomicUsize::new(0)),
         }
-    }
-}
-
-impl Sets {
-    /// All semaphores of all sets.
-    pub fn semaphores(&self) -> usize {
-        let sets = self.table.all();
-        sets.iter().map(|set| set.data.count).sum()
     }
 }
 
@@ -89,6 +84,14 @@ pub struct Set {
     /// How many semaphores it has.
     pub count: usize,
     state: SpinLock<State>,
+    /// All semaphores of the namespace.
+    total: Arc<AtomicUsize>,
+}
+
+impl Drop for Set {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.count, Ordering::Relaxed);
+    }
 }
 
 /// A set with its identity.
@@ -103,14 +106,21 @@ enum Stuck {
 }
 
 impl Set {
-    /// A set of `count` semaphores that are 0: ENOMEM.
-    pub fn new(count: usize) -> Result<Self> {
+    /// A set of `count` semaphores that are 0: ENOSPC beyond the limit, ENOMEM.
+    pub fn new(sets: &Sets, count: usize) -> Result<Self> {
         let mut semaphores = Vec::new();
         semaphores
             .try_reserve_exact(count)
             .map_err(|_| Errno::ENOMEM)?;
         semaphores.resize(count, Semaphore::default());
+        let limit = sets.max_semaphores.load(Ordering::Relaxed);
+        sets.semaphores
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| {
+                sum.checked_add(count).filter(|sum| *sum <= limit)
+            })
+            .map_err(|_| Errno::ENOSPC)?;
         Ok(Self {
+            total: sets.semaphores.clone(),
             count,
             state: SpinLock::new(State {
                 semaphores,
