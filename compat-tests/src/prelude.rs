@@ -3,10 +3,10 @@
 pub use crate::harness::{Case, note, skip};
 pub use crate::sys::{
     Arg, BAD, Child, Fault, PAGE, Ret, Status, auxv, bit, by_number, bytes_of, call_code, cstr,
-    errno_name, execute_div_zero, execute_hlt, execute_in, execute_int3, execute_ud2, exit,
-    fault_of, fork, from_bytes, getpid, gettid, hits, install_plain_handler, last_addr, last_code,
-    last_pid, last_stack, last_thread, last_value, long_at, map_anon, map_fd, on_signal,
-    on_signal_masking, order, peek, peek_bytes, pending, plain_fork, poke, poke_bytes,
+    errno_name, execute_div_zero, execute_hlt, execute_in, execute_int3, execute_rdtsc,
+    execute_ud2, exit, fault_of, fork, from_bytes, getpid, gettid, hits, install_plain_handler,
+    last_addr, last_code, last_pid, last_stack, last_thread, last_value, long_at, map_anon, map_fd,
+    on_signal, on_signal_masking, order, peek, peek_bytes, pending, plain_fork, poke, poke_bytes,
     set_disposition, shared_words, sigmask, vdso_clock_ns, vfork_store, word_at, zeroed,
 };
 pub use crate::util::{

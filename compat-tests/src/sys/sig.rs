@@ -214,6 +214,11 @@ pub fn execute_hlt() {
     // SAFETY: raises SIGSEGV from the general protection fault, which the caller expects.
     unsafe { std::arch::asm!("hlt") }
 }
+/// Executes `rdtsc`; SIGSEGV where that was taken away.
+pub fn execute_rdtsc() -> u64 {
+    // SAFETY: reads the time stamp counter, or raises SIGSEGV, which the caller expects.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
 /// Executes `inb`, which user mode may not without `ioperm`.
 pub fn execute_in() {
     // SAFETY: raises SIGSEGV unless the port was permitted; reads the harmless POST port.

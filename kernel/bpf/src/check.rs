@@ -57,7 +57,7 @@ fn operands_valid(insn: &SockFilter) -> bool {
     let constant = insn.code & X == 0;
     match code::class(insn.code) {
         LD | LDX => match code::mode(insn.code) {
-            ABS => k % 4 == 0 && (k as usize) < DATA,
+            ABS => k.is_multiple_of(4) && (k as usize) < DATA,
             MEM => (k as usize) < SCRATCH,
             _ => true,
         },

@@ -41,7 +41,7 @@ fn file_of(thread: &Thread, fd: u64) -> Result<Arc<File>> {
     thread.files().get_any(Fd(fd))
 }
 
-/// Compares what `kind` names: EBADF, EINVAL for unknown kinds, EOPNOTSUPP for what this kernel does not have.
+/// Compares what `kind` names: EBADF, EINVAL for unknown kinds.
 pub fn compare(
     first: &Arc<Thread>,
     second: &Arc<Thread>,
@@ -66,7 +66,10 @@ pub fn compare(
             (addr(&file_of(first, idx1)?), epoll_target(second, slot)?)
         }
         KcmpType::KCMP_IO => (io_context(first), io_context(second)),
-        KcmpType::KCMP_SYSVSEM => return Err(Errno::EOPNOTSUPP),
+        KcmpType::KCMP_SYSVSEM => {
+            let undo = |thread: &Thread| thread.sem_undo.lock().as_ref().map_or(0, addr);
+            (undo(first), undo(second))
+        }
         _ => return Err(Errno::EINVAL),
     };
     Ok(order(kind, a, b))

@@ -557,23 +557,32 @@ pub fn personality(cx: &mut Ctx, persona: Personality) -> Result<u32> {
     Ok(old)
 }
 
-pub fn arch_prctl(_cx: &mut Ctx, code: ArchPrctlCode, addr: u64) -> Result<()> {
+pub fn arch_prctl(_cx: &mut Ctx, code: ArchPrctlCode, addr: u64) -> Result<i32> {
+    /// How many extended features there are numbers for, tile data being the last.
+    const XFEATURES: u64 = 19;
     let valid = |addr: u64| (addr as usize) < crate::mm::TASK_SIZE_MAX;
     match code {
-        ArchPrctlCode::ARCH_SET_FS if !valid(addr) => Err(Errno::EPERM),
-        ArchPrctlCode::ARCH_SET_GS if !valid(addr) => Err(Errno::EPERM),
+        ArchPrctlCode::ARCH_SET_FS if !valid(addr) => return Err(Errno::EPERM),
+        ArchPrctlCode::ARCH_SET_GS if !valid(addr) => return Err(Errno::EPERM),
         ArchPrctlCode::ARCH_SET_FS => {
             cpu::set_fs_base(addr);
-            Ok(())
         }
         ArchPrctlCode::ARCH_SET_GS => {
             cpu::set_gs_base(addr);
-            Ok(())
         }
-        ArchPrctlCode::ARCH_GET_FS => UserPtr::<u64>::new(addr).write(&cpu::fs_base()),
-        ArchPrctlCode::ARCH_GET_GS => UserPtr::<u64>::new(addr).write(&cpu::gs_base()),
-        _ => Err(Errno::EINVAL),
+        ArchPrctlCode::ARCH_GET_FS => UserPtr::<u64>::new(addr).write(&cpu::fs_base())?,
+        ArchPrctlCode::ARCH_GET_GS => UserPtr::<u64>::new(addr).write(&cpu::gs_base())?,
+        // CPUID always works: the processor is not asked to fault.
+        ArchPrctlCode::ARCH_GET_CPUID => return Ok(1),
+        ArchPrctlCode::ARCH_SET_CPUID => return Err(Errno::ENODEV),
+        // What is enabled needs no permission; nothing else can be had.
+        ArchPrctlCode::ARCH_GET_XCOMP_SUPP | ArchPrctlCode::ARCH_GET_XCOMP_PERM => {
+            UserPtr::<u64>::new(addr).write(&keel_hal::fpu::features())?;
+        }
+        ArchPrctlCode::ARCH_REQ_XCOMP_PERM if addr < XFEATURES => return Err(Errno::EOPNOTSUPP),
+        _ => return Err(Errno::EINVAL),
     }
+    Ok(0)
 }
 
 pub fn unshare(cx: &mut Ctx, flags: CloneFlags) -> Result<()> {

@@ -232,4 +232,40 @@ pub static CASES: &[Case] = &[
         sc!(getcpu, 0, 0, 0).is(0);
         sc!(getcpu, BAD, 0, 0).err(EFAULT);
     }),
+    case!("arch_prctl", "tells_of_cpuid_and_extended_features", || {
+        const GET_CPUID: i32 = 0x1011;
+        const GET_XCOMP_SUPP: i32 = 0x1021;
+        const GET_XCOMP_PERM: i32 = 0x1022;
+        const REQ_XCOMP_PERM: i32 = 0x1023;
+        sc!(arch_prctl, GET_CPUID, 0).is(1);
+        let mut features = [0u64; 2];
+        let at = features.as_mut_ptr().raw();
+        sc!(arch_prctl, GET_XCOMP_SUPP, at).skip_on(&[EINVAL]).is(0);
+        sc!(arch_prctl, GET_XCOMP_PERM, at + 8).is(0);
+        let features = std::hint::black_box(&mut features);
+        assert_eq!((features[0] & 3, features[1] & 3), (3, 3));
+        sc!(arch_prctl, REQ_XCOMP_PERM, 99).err(EINVAL);
+        sc!(arch_prctl, 0x1fff, 0).err(EINVAL);
+    }),
+    case!("prctl", "time_stamp_counter_can_be_taken_away", || {
+        const GET: i32 = 25;
+        const SET: i32 = 26;
+        let mut state = [0i32];
+        let at = state.as_mut_ptr().raw();
+        sc!(prctl, GET, at).is(0);
+        assert_eq!(std::hint::black_box(&mut state)[0], 1);
+        sc!(prctl, SET, 3).err(EINVAL);
+        fork(|| {
+            set_disposition(SIGSEGV, SIG_DFL);
+            sc!(prctl, SET, 2).is(0);
+            ignore(std::hint::black_box(execute_rdtsc()));
+        })
+        .dies(SIGSEGV);
+        fork(|| {
+            sc!(prctl, SET, 2).is(0);
+            sc!(prctl, SET, 1).is(0);
+            assert_ne!(execute_rdtsc(), 0);
+        })
+        .ok();
+    }),
 ];

@@ -187,7 +187,7 @@ pub(super) fn poke_user(tracee: &Arc<Thread>, offset: u64, value: u64) -> Result
 fn user_word(offset: u64) -> Result<usize> {
     // The kernel's `struct user` has two more words than glibc's.
     const SIZE: u64 = size_of::<User>() as u64 + 16;
-    if offset % 8 != 0 || offset >= SIZE {
+    if !offset.is_multiple_of(8) || offset >= SIZE {
         return Err(Errno::EIO);
     }
     Ok((offset / 8) as usize)
