@@ -20,8 +20,8 @@ use crate::extent::{Extent, Lookup};
 use crate::inode::InodeState;
 use crate::journal::Handle;
 use crate::layout::ro_compat;
-use crate::map::first_in;
 use crate::platform::Platform;
+use crate::ranges::first_in;
 use crate::seal::Kind;
 use crate::{Errno, Fs, Result};
 

@@ -58,6 +58,7 @@ mod mount;
 mod namei;
 mod orphan;
 mod platform;
+mod ranges;
 mod runs;
 mod seal;
 mod superblock;
