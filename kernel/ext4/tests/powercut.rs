@@ -247,7 +247,8 @@ impl Workload {
                 .create(&root, name.as_bytes(), &file(0o600))
                 .unwrap();
             let body = self.content(60_000);
-            let at = self.rng.below(50_000);
+            // Some far out, where block maps have more levels.
+            let at = self.rng.below(50_000) << (6 * (n % 2));
             self.cache.write(&f, at, &body).unwrap();
             self.cache.write_back(&f).unwrap();
             self.cache.forget(f.ino());
