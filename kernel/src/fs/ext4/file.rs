@@ -69,7 +69,7 @@ impl FileOps for Ext4File {
     fn fsync(&self, file: &File, datasync: bool) -> Result<()> {
         page_cache::fsync_pages(&file.inode, &file.error_seen)?;
         self.volume.fs.fsync(&self.disk, datasync)?;
-        self.volume.check_panic();
+        self.volume.check_state();
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Inodes: names, attributes, extended attributes, space.
 
+use core::sync::atomic::Ordering;
 use keel_abi::args::FileType;
 use keel_abi::flags::{FallocateMode, OpenFlags};
 use keel_abi::types::Dev;
@@ -62,17 +63,6 @@ pub(super) fn own(inode: &Inode) -> Result<&Ext4Inode> {
     inode.ops.as_any().downcast_ref().ok_or(Errno::EXDEV)
 }
 
-fn new_inode<'a>(mode: u32, rdev: u64, owner: &Owner) -> NewInode<'a> {
-    let dev = Dev::decode(rdev as u32);
-    NewInode {
-        mode: mode as u16,
-        uid: owner.uid,
-        gid: owner.gid,
-        rdev: (dev.major, dev.minor),
-        xattrs: &[],
-    }
-}
-
 impl Ext4Inode {
     /// Brings the VFS's copy of the attributes up to date.
     pub(super) fn refresh(&self, inode: &Inode) {
@@ -122,6 +112,23 @@ impl Ext4Inode {
             ctime: ctime.map(timespec),
         };
         self.volume.fs.set_attr(&self.disk, &set)
+    }
+
+    /// What a new inode in this directory looks like.
+    fn new_inode<'a>(&self, mode: u32, rdev: u64, owner: &Owner) -> NewInode<'a> {
+        let dev = Dev::decode(rdev as u32);
+        let of_dir = self.volume.group_of_dir.load(Ordering::Relaxed);
+        NewInode {
+            mode: mode as u16,
+            uid: owner.uid,
+            gid: if of_dir {
+                self.disk.attr().gid
+            } else {
+                owner.gid
+            },
+            rdev: (dev.major, dev.minor),
+            xattrs: &[],
+        }
     }
 
     /// A name was made in `dir` for a new inode.
@@ -174,7 +181,7 @@ impl InodeOps for Ext4Inode {
             dir,
             self.volume
                 .fs
-                .create(&self.disk, name, &new_inode(mode, rdev, owner)),
+                .create(&self.disk, name, &self.new_inode(mode, rdev, owner)),
         )
     }
 
@@ -184,7 +191,7 @@ impl InodeOps for Ext4Inode {
             dir,
             self.volume
                 .fs
-                .create(&self.disk, name, &new_inode(mode, 0, owner)),
+                .create(&self.disk, name, &self.new_inode(mode, 0, owner)),
         )
     }
 
@@ -195,7 +202,7 @@ impl InodeOps for Ext4Inode {
         target: &[u8],
         owner: &Owner,
     ) -> Result<Arc<Inode>> {
-        let new = new_inode(0o777, 0, owner);
+        let new = self.new_inode(0o777, 0, owner);
         self.made(dir, self.volume.fs.symlink(&self.disk, name, target, &new))
     }
 
@@ -261,7 +268,7 @@ impl InodeOps for Ext4Inode {
         let disk = self
             .volume
             .fs
-            .tmpfile(&self.disk, &new_inode(mode, 0, owner))?;
+            .tmpfile(&self.disk, &self.new_inode(mode, 0, owner))?;
         self.volume.adopt(disk)
     }
 

@@ -134,6 +134,7 @@ fn start(
     let volume = Arc::new(Volume {
         fs,
         device: device.clone(),
+        group_of_dir: AtomicBool::new(options.group_of_dir),
         options: SpinLock::new(options),
         sb: OnceLock::new(),
         inodes: SpinLock::new(HashMap::new()),
@@ -176,7 +177,7 @@ fn start_committer(volume: &Arc<Volume>) {
                     volume.device.name
                 );
             }
-            volume.check_panic();
+            volume.check_state();
         }
     });
 }
@@ -194,6 +195,8 @@ pub(super) struct Volume {
     fs: Arc<Fs>,
     device: Arc<BlockDevice>,
     options: SpinLock<Options>,
+    /// `grpid` of the options.
+    group_of_dir: AtomicBool,
     sb: OnceLock<Weak<SuperBlock>>,
     inodes: SpinLock<HashMap<u32, Entry>>,
     /// Woken when an entry of `inodes` changes or goes.
@@ -290,8 +293,15 @@ impl Volume {
         }
     }
 
-    /// `errors=panic`.
-    fn check_panic(&self) {
+    /// After damage or a failing device: `errors=panic`, and what /proc/mounts says of a file system that takes no
+    /// more writes.
+    fn check_state(&self) {
+        if self.fs.is_read_only()
+            && let Ok(sb) = self.superblock()
+            && !sb.is_read_only()
+        {
+            sb.set_read_only(true);
+        }
         assert!(
             !self.fs.panic_requested(),
             "EXT4-fs ({}): panic forced after error",
@@ -336,6 +346,9 @@ impl SuperOps for VolumeOps {
         }
         self.0.fs.remount(read_only)?;
         self.0.fs.set_options(&options.mount);
+        self.0
+            .group_of_dir
+            .store(options.group_of_dir, Ordering::Relaxed);
         *self.0.options.lock() = options;
         let mode = if read_only { "ro" } else { "r/w" };
         log::info!("EXT4-fs ({}): re-mounted {mode}", self.0.device.name);

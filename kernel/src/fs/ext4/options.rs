@@ -10,6 +10,8 @@ pub(super) struct Options {
     pub(super) mount: MountOptions,
     /// `resuid=`.
     pub(super) reserved_uid: u32,
+    /// `grpid`: new files belong to their directory's group.
+    pub(super) group_of_dir: bool,
     /// The options that were given.
     given: Vec<String>,
 }
@@ -20,16 +22,11 @@ const ACCEPTED: &[&str] = &[
     "user_xattr",
     "delalloc",
     "noquota",
-    "nouid32",
     "auto_da_alloc",
     "noauto_da_alloc",
     "journal_checksum",
     "nojournal_checksum",
     "journal_async_commit",
-    "grpid",
-    "nogrpid",
-    "bsdgroups",
-    "sysvgroups",
     "block_validity",
     "noblock_validity",
     "dioread_lock",
@@ -46,7 +43,6 @@ const ACCEPTED: &[&str] = &[
     "prefetch_block_bitmaps",
     "oldalloc",
     "orlov",
-    "minixdf",
     "bsddf",
 ];
 /// The same, with values.
@@ -83,6 +79,8 @@ impl Options {
                 ("noload" | "norecovery", None) => mount.no_load = true,
                 ("barrier", None | Some("1")) => mount.barrier = true,
                 ("barrier", Some("0")) | ("nobarrier", None) => mount.barrier = false,
+                ("grpid" | "bsdgroups", None) => self.group_of_dir = true,
+                ("nogrpid" | "sysvgroups", None) => self.group_of_dir = false,
                 ("discard", None) => mount.discard = true,
                 ("commit", Some(seconds)) => {
                     let seconds: u32 = seconds.parse().map_err(|_| Errno::EINVAL)?;
