@@ -12,11 +12,12 @@ use common::exercise::{Mutator, base_images, exercise, poke};
 use common::*;
 use keel_ext4::{BlockDevice, Errno, Fs, MountOptions, Result, WriteFlags};
 
-/// A disk whose writes fail once a counter runs out: one of them, or all from then on.
+/// A disk whose writes (or reads) fail once a counter runs out: one of them, or all from then on.
 struct Failing {
     disk: Arc<RamDisk>,
     left: AtomicU64,
     for_good: bool,
+    reads: bool,
 }
 
 impl Failing {
@@ -37,14 +38,19 @@ impl BlockDevice for Failing {
         self.disk.size()
     }
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if self.reads {
+            self.spend()?;
+        }
         self.disk.read(offset, buf)
     }
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
-        self.spend()?;
+        if !self.reads {
+            self.spend()?;
+        }
         self.disk.write(offset, buf, flags)
     }
     fn flush(&self) -> Result<()> {
-        self.spend()
+        if self.reads { Ok(()) } else { self.spend() }
     }
 }
 
@@ -64,6 +70,7 @@ fn failing_writes() {
                 disk: disk.clone(),
                 left: AtomicU64::new(k),
                 for_good,
+                reads: false,
             });
             let failed = match Fs::mount(dev.clone(), Host::default(), MountOptions::default()) {
                 Ok(fs) => {
@@ -94,6 +101,50 @@ fn failing_writes() {
         }
     }
     figures(format_args!("{tried} runs with failing writes and flushes"));
+}
+
+/// Reads that fail: an error for whoever needed the block, no damage.
+#[test]
+fn failing_reads() {
+    let t = TempDir::new("failingreads");
+    let img = t.path("img");
+    let src = t.path("src");
+    std::fs::create_dir_all(src.join("sub")).unwrap();
+    for i in 0..200 {
+        std::fs::write(src.join(format!("sub/old-{i}")), vec![i as u8; 3000]).unwrap();
+    }
+    let args = ["-b", "1024", "-J", "size=1", "-d", src.to_str().unwrap()];
+    mkfs(&img, "8M", &args);
+    let base = std::fs::read(&img).unwrap();
+    let step = env("EXT4_STEP", 7) as usize;
+    let mut tried = 0;
+    for for_good in [true, false] {
+        for k in (1..160u64).step_by(step) {
+            tried += 1;
+            let disk = RamDisk::new(base.clone());
+            let dev = Arc::new(Failing {
+                disk: disk.clone(),
+                left: AtomicU64::new(k),
+                for_good,
+                reads: true,
+            });
+            match Fs::mount(dev, Host::default(), MountOptions::default()) {
+                Ok(fs) => {
+                    poke(&fs, 300);
+                    let _ = exercise(&fs);
+                    let _ = fs.unmount();
+                }
+                Err(e) => assert_eq!(e, Errno::EIO),
+            }
+            let fs = mount(disk.clone());
+            fs.unmount().unwrap();
+            disk.save(&img);
+            let clear = debugfs(&img, true, "ssv state 1");
+            assert!(!clear.contains("bad"), "{clear}");
+            fsck(&img);
+        }
+    }
+    figures(format_args!("{tried} runs with failing reads"));
 }
 
 #[test]
