@@ -77,15 +77,20 @@ impl<P: Platform> Fs<P> {
             .fetch_sub(i64::from(n), Ordering::Relaxed);
     }
 
+    /// How many of `want` blocks may be taken: what is promised to others is not for ordinary draws. `ENOSPC` if none.
+    fn allowance(&self, want: u32, draw: Draw) -> Result<u32> {
+        match draw {
+            Draw::Normal => match self.spendable() {
+                n if n <= 0 => Err(Errno::ENOSPC),
+                n => Ok(want.min(u32::try_from(n).unwrap_or(u32::MAX))),
+            },
+            Draw::Promised | Draw::Metadata => Ok(want),
+        }
+    }
+
     /// Claims a run of 1 to `want` blocks near `goal`, in memory only.
     pub(crate) fn claim(&self, goal: Goal, want: u32, draw: Draw) -> Result<(u64, u32)> {
-        let want = match draw {
-            Draw::Normal => match self.spendable() {
-                n if n <= 0 => return Err(Errno::ENOSPC),
-                n => want.min(u32::try_from(n).unwrap_or(u32::MAX)),
-            },
-            Draw::Promised | Draw::Metadata => want,
-        };
+        let want = self.allowance(want, draw)?;
         let want = want.clamp(1, self.sb.blocks_per_group);
         let (start, len) = match self.search(goal, want)? {
             Some(hit) => hit,
@@ -110,9 +115,7 @@ impl<P: Platform> Fs<P> {
         goal: Goal,
         draw: Draw,
     ) -> Result<(u64, u32)> {
-        if draw == Draw::Normal && self.spendable() <= 0 {
-            return Err(Errno::ENOSPC);
-        }
+        let want = self.allowance(want, draw)?;
         let (start, len) = match self.take_ahead(inode.ino(), lblk, want) {
             Some(kept) => kept,
             None => {
