@@ -23,6 +23,7 @@ mod kernel_build;
 mod linux;
 mod ltp;
 mod options;
+mod profile;
 mod qemu;
 mod run;
 mod scratch;
@@ -50,6 +51,7 @@ usage: cargo xtask COMMAND
   fs-bench    ext4 beside Linux's, on images in memory
   ltp    the Linux Test Project in the guest:  cargo xtask ltp --ltp-dir DIR [--list NAME|FILE] (ltp --help)
   bench  Keel beside Linux:  cargo xtask bench [GROUP…] [--quick] (bench --help)
+  profile  where the kernel's time goes, as a flame graph:  cargo xtask profile [--svg FILE] [OPTIONS] -- CMD…
   stats  lines and unsafe lines by crate, system calls by status
 options of run and exec:
   ";
@@ -78,6 +80,7 @@ fn dispatch(args: &[String]) -> Result<i32> {
         "bench" => return bench::command(rest),
         "coverage" => return coverage::command(rest),
         "diff" => return diff::command(rest),
+        "profile" => return profile::command(rest),
         "trace" => return trace::command(rest),
         "stats" => stats::command()?,
         "exec" => return exec::command(rest),

@@ -46,6 +46,34 @@ pub fn embed(elf: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The kernel's functions, to look up addresses.
+pub struct Symbols {
+    /// Names by start.
+    functions: BTreeMap<u64, String>,
+}
+
+impl Symbols {
+    /// Reads those of the kernel at `elf`.
+    pub fn read(elf: &Path) -> Result<Self> {
+        let bytes = std::fs::read(elf).with_context(|| format!("{}", elf.display()))?;
+        let file = object::File::parse(&*bytes)?;
+        let functions = file
+            .symbols()
+            .filter(|symbol| matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Label))
+            .filter_map(|symbol| Some((symbol.address(), name(symbol.name().ok()?))))
+            .collect();
+        Ok(Self { functions })
+    }
+
+    /// The function that an address lies in, or the address as text.
+    pub fn name(&self, address: u64) -> String {
+        match self.functions.range(..=address).next_back() {
+            Some((_, name)) => name.clone(),
+            None => format!("{address:#x}"),
+        }
+    }
+}
+
 /// The name without its hash, cut.
 fn name(mangled: &str) -> String {
     let mut name = format!("{:#}", rustc_demangle::demangle(mangled));

@@ -11,7 +11,7 @@ use crate::{kernel_build, linux};
 use anyhow::{Context, Result};
 use std::io::Read;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -31,9 +31,16 @@ pub struct Session {
     pub trace: bool,
     /// Whether the root disk is opened past the host's page cache.
     pub direct: bool,
+    /// Where QEMU's monitor is to listen, if somewhere.
+    pub monitor: Option<PathBuf>,
 }
 
 impl Session {
+    /// The kernel's file.
+    pub fn kernel(&self) -> &Path {
+        &self.kernel
+    }
+
     /// Makes ready what `options` name: builds the kernel, makes the image.
     pub fn new(options: GuestOptions) -> Result<Self> {
         let cache = Cache::open()?;
@@ -54,6 +61,7 @@ impl Session {
             initrd,
             trace: false,
             direct: false,
+            monitor: None,
         })
     }
 
@@ -165,6 +173,10 @@ impl Session {
         ));
         if self.trace {
             machine.command_line = format!("keel.trace=syscalls {}", machine.command_line);
+        }
+        if let Some(monitor) = &self.monitor {
+            let address = format!("unix:{},server=on,wait=off", monitor.display());
+            machine.extra.extend(["-monitor".into(), address.into()]);
         }
         let socket = scratch.path().join("agent");
         machine.agent_socket = Some(socket.clone());
