@@ -32,6 +32,8 @@ struct Item {
     /// It is on the ready list.
     queued: AtomicBool,
     tokens: SpinLock<Vec<WaitToken>>,
+    /// EPOLL_CTL_DEL has come: an item that is just out of the ready list tells nothing any more.
+    removed: AtomicBool,
     /// For callbacks, which have only a reference.
     me: Weak<Item>,
 }
@@ -146,6 +148,7 @@ impl Epoll {
             }),
             queued: AtomicBool::new(false),
             tokens: SpinLock::new(Vec::new()),
+            removed: AtomicBool::new(false),
             me: me.clone(),
         });
         slot.insert(item.clone());
@@ -201,6 +204,7 @@ impl Epoll {
     }
 
     fn forget(&self, item: &Arc<Item>) {
+        item.removed.store(true, Ordering::Release);
         let tokens = core::mem::take(&mut *item.tokens.lock());
         drop(tokens);
         let mut ready = self.core.ready.lock();
@@ -215,46 +219,63 @@ impl Epoll {
         }
     }
 
-    /// Takes up to `max` events: `(events, data)` each.
+    /// Takes up to `max` events: `(events, data)` each. The ready list is out of its place meanwhile, so that its
+    /// lock is taken twice however many items there are; others who look then are woken at the end.
     fn collect(&self, max: usize) -> Vec<(u32, u64)> {
-        let mut found = Vec::new();
-        let mut again = Vec::new();
+        let mut taken = core::mem::take(&mut *self.core.ready.lock());
+        if taken.is_empty() {
+            return Vec::new();
+        }
+        let mut found = Vec::with_capacity(taken.len().min(max));
         // Items that are put back are not looked at twice in one call.
-        let mut budget = self.core.ready.lock().len();
-        while found.len() < max && budget > 0 {
-            budget -= 1;
-            let Some(item) = self.core.ready.lock().pop_front() else {
+        for _ in 0..taken.len() {
+            if found.len() == max {
+                break;
+            }
+            let Some(item) = taken.pop_front() else {
                 break;
             };
-            item.queued.store(false, Ordering::Release);
-            let Some(file) = item.file.upgrade() else {
-                self.items.lock().remove(&item.key);
-                continue;
-            };
-            let interest = *item.interest.lock();
-            if interest.disabled {
-                continue;
-            }
-            let events = file.poll(&mut PollTable::probe()) & interest.poll_events();
-            if events.is_empty() {
-                continue;
-            }
-            found.push((events.bits(), interest.data));
-            if interest.events.contains(EpollEvents::ONESHOT) {
-                item.interest.lock().disabled = true;
-            } else if !interest.events.contains(EpollEvents::ET) {
-                again.push(item);
-            }
-        }
-        if !again.is_empty() {
-            let mut ready = self.core.ready.lock();
-            for item in again {
-                if !item.queued.swap(true, Ordering::AcqRel) {
-                    ready.push_back(item);
+            if let Some((event, stays)) = self.look(&item) {
+                found.push(event);
+                if stays && !item.queued.swap(true, Ordering::AcqRel) {
+                    taken.push_back(item);
                 }
             }
         }
+        if !taken.is_empty() {
+            let mut ready = self.core.ready.lock();
+            taken.append(&mut ready);
+            *ready = taken;
+            drop(ready);
+            self.core.waiters.wake_one();
+            self.core
+                .pollers
+                .wake(usize::MAX, PollEvents::READABLE.key());
+        }
         found
+    }
+
+    /// What an item taken from the ready list has to tell, and whether it goes back to the list.
+    fn look(&self, item: &Arc<Item>) -> Option<((u32, u64), bool)> {
+        item.queued.store(false, Ordering::Release);
+        let Some(file) = item.file.upgrade() else {
+            self.items.lock().remove(&item.key);
+            return None;
+        };
+        let interest = *item.interest.lock();
+        if interest.disabled || item.removed.load(Ordering::Acquire) {
+            return None;
+        }
+        let events = file.poll(&mut PollTable::probe()) & interest.poll_events();
+        if events.is_empty() {
+            return None;
+        }
+        let once = interest.events.contains(EpollEvents::ONESHOT);
+        if once {
+            item.interest.lock().disabled = true;
+        }
+        let stays = !once && !interest.events.contains(EpollEvents::ET);
+        Some(((events.bits(), interest.data), stays))
     }
 
     /// Waits for events until `deadline`: at least one, or none when it has passed; EINTR.
