@@ -266,7 +266,11 @@ impl Thread {
     /// to user mode, and passed to another thread if this one now blocks them.
     pub fn set_blocked(&self, mask: u64) -> u64 {
         let mask = mask & !UNBLOCKABLE;
-        let old = self.signals.blocked.swap(mask, Ordering::Relaxed);
+        let old = self.signals.blocked.load(Ordering::Relaxed);
+        if old == mask {
+            return old;
+        }
+        self.signals.blocked.store(mask, Ordering::Relaxed);
         if self.has_pending_signal() {
             self.interrupt();
         }
