@@ -108,9 +108,12 @@ pub fn read_cstr(addr: usize, max: usize, out: &mut Vec<u8>) -> Result<CStrEnd, 
     let mut chunk = [0; 256];
     let mut at = addr;
     let mut left = max;
+    // Most strings are short.
+    let mut most = 32;
     while left > 0 {
         // Not over the end of the page: the string may end before the next one, which may be bad.
-        let want = left.min(chunk.len()).min(PAGE_SIZE - at % PAGE_SIZE);
+        let want = left.min(most).min(PAGE_SIZE - at % PAGE_SIZE);
+        most = (most * 4).min(chunk.len());
         let got = read_partial(at, &mut chunk[..want]);
         if let Some(end) = chunk[..got].iter().position(|&byte| byte == 0) {
             out.extend_from_slice(&chunk[..end]);

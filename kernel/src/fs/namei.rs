@@ -5,6 +5,7 @@
 
 use bitflags::bitflags;
 use keel_abi::args::{DirFd, FileType};
+use keel_abi::flags::MountFlags;
 
 use super::permission::{self, MAY_EXEC};
 use super::{Dentry, FsContext, Inode, Path};
@@ -192,51 +193,45 @@ impl Walker {
         }
     }
 
-    /// Walks the components of `path` from `start`.
+    /// Walks the components of `path` from `start`. Nothing is copied unless there are links.
     fn walk(&mut self, start: Path, path: &[u8], follow_last: bool) -> Result<Path> {
         let mut at = start;
-        // What is left to walk: the rests of link targets lie on top of the rests of what they were in.
-        let mut pending: Vec<Vec<u8>> = vec![path.to_vec()];
-        while let Some(mut rest) = pending.pop() {
-            let skip = rest.iter().take_while(|b| **b == b'/').count();
-            rest.drain(..skip);
+        let mut done = 0;
+        // Link targets that are being walked, the innermost last, and how far: before what is left of `path`.
+        let mut links: Vec<(Vec<u8>, usize)> = Vec::new();
+        loop {
+            let (text, from) = match links.last() {
+                Some((target, from)) => (target.as_slice(), *from),
+                None => (path, done),
+            };
+            let below = &links[..links.len().saturating_sub(1)];
+            let more_below = !links.is_empty()
+                && (done < path.len() || below.iter().any(|(text, from)| *from < text.len()));
+            let skip = text[from..].iter().take_while(|b| **b == b'/').count();
+            let rest = &text[from + skip..];
             if rest.is_empty() {
                 // A trailing slash: what was reached must be a directory.
-                if skip > 0 && pending.is_empty() {
+                if skip > 0 && !more_below {
                     self.require_dir(&at)?;
+                }
+                if links.pop().is_none() {
+                    return Ok(at);
                 }
                 continue;
             }
             let len = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
-            let tail = rest.split_off(len);
-            let last = tail.is_empty() && pending.iter().all(|p| p.is_empty());
-            if !tail.is_empty() {
-                pending.push(tail);
-            }
+            let last = len == rest.len() && !more_below;
             self.check_dir(&at)?;
-            let next = self.child(&at, &rest)?;
+            let next = self.child(&at, &rest[..len])?;
+            match links.last_mut() {
+                Some((_, from)) => *from += skip + len,
+                None => done = from + skip + len,
+            }
             let link = next.dentry.inode().filter(|inode| inode.is_symlink());
             match link {
                 Some(inode) if follow_last || !last => {
-                    if next
-                        .mount
-                        .flags()
-                        .contains(keel_abi::flags::MountFlags::NOSYMFOLLOW)
-                    {
-                        return Err(Errno::ELOOP);
-                    }
-                    match self.magic(&inode)? {
-                        Some(place) => at = place,
-                        None => {
-                            if last {
-                                super::protected::check_symlink(&*at.inode()?, &inode, &self.cred)?;
-                            }
-                            let target = self.link_target(&inode)?;
-                            if target.starts_with(b"/") {
-                                at = self.begin(&target)?;
-                            }
-                            pending.push(target);
-                        }
+                    if let Some(target) = self.enter_link(&mut at, &next, &inode, last)? {
+                        links.push((target, 0));
                     }
                 }
                 _ => {
@@ -247,7 +242,31 @@ impl Walker {
                 }
             }
         }
-        Ok(at)
+    }
+
+    /// Goes where a link at `place` leads, whole or to where its target begins; gives the target if it has to be walked.
+    fn enter_link(
+        &mut self,
+        at: &mut Path,
+        place: &Path,
+        inode: &Arc<Inode>,
+        last: bool,
+    ) -> Result<Option<Vec<u8>>> {
+        if place.mount.flags().contains(MountFlags::NOSYMFOLLOW) {
+            return Err(Errno::ELOOP);
+        }
+        if let Some(magic) = self.magic(inode)? {
+            *at = magic;
+            return Ok(None);
+        }
+        if last {
+            super::protected::check_symlink(&*at.inode()?, inode, &self.cred)?;
+        }
+        let target = self.link_target(inode)?;
+        if target.starts_with(b"/") {
+            *at = self.begin(&target)?;
+        }
+        Ok(Some(target))
     }
 
     fn require_dir(&self, place: &Path) -> Result<()> {
