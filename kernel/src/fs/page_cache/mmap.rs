@@ -59,11 +59,11 @@ impl FilePages {
             backing(inode)
                 .write_begin(inode, page.offset(), len)
                 .map_err(fault_of)?;
-            // Nothing has been written yet, but the times change now (mmap(2)).
-            backing(inode)
-                .write_end(inode, page.offset(), 0)
-                .map_err(fault_of)?;
         }
+        // Nothing has been written yet, but the times change now (mmap(2)).
+        backing(inode)
+            .write_end(inode, page.offset(), 0)
+            .map_err(fault_of)?;
         page.lock();
         let gone = page.is_gone();
         if !gone {
