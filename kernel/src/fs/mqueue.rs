@@ -313,14 +313,14 @@ fn check_name(name: &[u8]) -> Result<()> {
     }
 }
 
-/// mq_open(2).
+/// mq_open(2); tells whether it made the queue.
 pub fn open(
     thread: &Thread,
     name: &[u8],
     flags: OpenFlags,
     mode: u32,
     wanted: Option<&MqAttr>,
-) -> Result<Arc<File>> {
+) -> Result<(Arc<File>, bool)> {
     check_name(name)?;
     let ns = thread.ns().ipc.clone();
     let root = home(&ns).mount.root_path();
@@ -359,7 +359,8 @@ pub fn open(
         permission::check_path(&place, &place.inode()?, &cred, mask)?;
     }
     let kept = flags & (OpenFlags::NONBLOCK | OpenFlags::CLOEXEC | OpenFlags::from_bits_retain(3));
-    open_place(&place, kept, &cred, true)
+    let file = open_place(&place, kept, &cred, true)?;
+    Ok((file, created))
 }
 
 /// mq_unlink(2).

@@ -27,8 +27,14 @@ pub fn mq_open(
 ) -> Result<Fd> {
     let wanted = attr.read_if_given()?;
     let name = name.read_path()?;
-    let file = mqueue::open(cx.thread, &name, oflag, u32::from(mode.0), wanted.as_ref())?;
-    cx.thread.files().install(file, true)
+    let (file, created) =
+        mqueue::open(cx.thread, &name, oflag, u32::from(mode.0), wanted.as_ref())?;
+    cx.thread.files().install(file, true).inspect_err(|_| {
+        if created {
+            // Without a descriptor there is to be no queue either.
+            let _ = mqueue::unlink(cx.thread, &name);
+        }
+    })
 }
 
 pub fn mq_unlink(cx: &mut Ctx, name: UserStr) -> Result<()> {

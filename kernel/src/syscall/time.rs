@@ -42,13 +42,12 @@ pub fn nanoseconds(time: &Timespec) -> Result<u64> {
 
 /// What a clock shows, in nanoseconds: EINVAL for a clock that does not exist.
 pub fn read_clock(cx: &Ctx, id: ClockId) -> Result<i64> {
-    let tick = vdso::TICK_NS as i64;
     Ok(match id {
         ClockId::CLOCK_REALTIME | ClockId::CLOCK_REALTIME_ALARM => time::realtime_ns(),
-        ClockId::CLOCK_REALTIME_COARSE => time::realtime_ns() / tick * tick,
+        ClockId::CLOCK_REALTIME_COARSE => vdso::coarse().0,
         ClockId::CLOCK_MONOTONIC => time::monotonic_ns() as i64,
         ClockId::CLOCK_MONOTONIC_RAW => keel_hal::time::raw_now() as i64,
-        ClockId::CLOCK_MONOTONIC_COARSE => time::monotonic_ns() as i64 / tick * tick,
+        ClockId::CLOCK_MONOTONIC_COARSE => vdso::coarse().1,
         ClockId::CLOCK_BOOTTIME | ClockId::CLOCK_BOOTTIME_ALARM => time::boottime_ns() as i64,
         ClockId::CLOCK_TAI => time::realtime_ns().saturating_add(clock::tai_offset() * NSEC),
         ClockId::CLOCK_PROCESS_CPUTIME_ID => {

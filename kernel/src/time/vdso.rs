@@ -1,6 +1,6 @@
 //! The vDSO: its image and data page, and their mapping into programs.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use keel_hal::paging::PageProt;
 use keel_ld_support::vdso::{ClockMode, CpuMode, IMAGE, VVAR_SIZE, VdsoData, VvarPage};
 
@@ -18,6 +18,10 @@ struct Vdso {
     /// What was published last, and its sequence number; held while publishing.
     published: IrqLock<(VdsoData, u32)>,
 }
+
+/// What the coarse clocks show, for the system calls.
+static COARSE_WALL: AtomicI64 = AtomicI64::new(0);
+static COARSE_MONOTONIC: AtomicI64 = AtomicI64::new(0);
 
 static VDSO: OnceLock<Vdso> = OnceLock::new();
 
@@ -86,12 +90,22 @@ pub fn update() {
     set(data, 4, keel_hal::time::raw_at(params.base_tsc) as i64);
     set(data, 7, base as i64);
     set(data, 11, tai);
-    // The coarse clocks tell the tick in which this page was written last, rounded as the system calls round.
-    let tick = TICK_NS as i64;
+    // The coarse clocks tell when this page was written last: every tick.
     let wall = (now as i64).saturating_add(clock::realtime_offset());
-    set(data, 5, wall.div_euclid(tick) * tick);
-    set(data, 6, now as i64 / tick * tick);
+    set(data, 5, wall);
+    set(data, 6, now as i64);
     data.publish(&Page(&vdso.data), seq);
+    COARSE_WALL.store(wall, Ordering::Relaxed);
+    COARSE_MONOTONIC.store(now as i64, Ordering::Relaxed);
+}
+
+/// The coarse wall and monotonic clocks, as the data page shows them: whoever asks both by call and by the page never
+/// sees them go back.
+pub fn coarse() -> (i64, i64) {
+    (
+        COARSE_WALL.load(Ordering::Relaxed),
+        COARSE_MONOTONIC.load(Ordering::Relaxed),
+    )
 }
 
 /// A tick, or the end of an idle time at `now`: the coarse clocks go on.
