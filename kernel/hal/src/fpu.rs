@@ -20,8 +20,12 @@ use crate::{
     task,
 };
 
-/// Features that are enabled if the CPU has them: x87, SSE, AVX, AVX-512 (three parts).
-const WANTED: u64 = 1 | 1 << 1 | 1 << 2 | 7 << 5;
+/// Features that are enabled if the CPU has them: x87, SSE, AVX, AVX-512 (three parts), protection keys.
+const WANTED: u64 = 1 | 1 << 1 | 1 << 2 | 7 << 5 | PKRU;
+const PKRU: u64 = 1 << PKRU_COMPONENT;
+const PKRU_COMPONENT: usize = 9;
+/// What a new program may touch: pages with key 0 only.
+const INITIAL_PKRU: u32 = 0x5555_5554;
 const X87: u64 = 1;
 const SSE: u64 = 1 << 1;
 /// The legacy region, as FXSAVE writes it.
@@ -146,6 +150,26 @@ pub fn reset_current() {
     let _ = task::current().fpu_reset();
 }
 
+/// Whether the CPU has protection keys for user pages.
+pub fn has_protection_keys() -> bool {
+    layouts().xcr0 & PKRU != 0
+}
+
+/// Makes PKRU `value` on this CPU. Interrupts are off.
+pub(crate) fn load_pkru(value: u32) {
+    if !features::pku_enabled() {
+        return;
+    }
+    let old: u32;
+    // SAFETY: the CPU has the registers; the value only matters to accesses of user pages.
+    unsafe {
+        asm!("rdpkru", in("ecx") 0, out("eax") old, out("edx") _, options(nomem, nostack, preserves_flags));
+        if old != value {
+            asm!("wrpkru", in("ecx") 0, in("eax") value, in("edx") 0, options(nostack, preserves_flags));
+        }
+    }
+}
+
 /// A task's saved state.
 pub(crate) struct Area {
     bytes: NonNull<u8>,
@@ -181,6 +205,29 @@ impl Area {
         let bytes = self.bytes();
         bytes[..2].copy_from_slice(&INITIAL_FCW.to_le_bytes());
         bytes[MXCSR..MXCSR + 4].copy_from_slice(&INITIAL_MXCSR.to_le_bytes());
+        self.set_pkru(INITIAL_PKRU);
+    }
+
+    /// The rights of protection keys; 0 without them.
+    pub(crate) fn pkru(&self) -> u32 {
+        let (offset, size) = layouts().components[PKRU_COMPONENT];
+        let bytes = self.bytes();
+        if size == 0 || u64_at(bytes, LEGACY) & PKRU == 0 {
+            return 0;
+        }
+        u32_at(bytes, offset)
+    }
+
+    /// Sets them, if the CPU has protection keys.
+    pub(crate) fn set_pkru(&self, value: u32) {
+        let (offset, size) = layouts().components[PKRU_COMPONENT];
+        if size == 0 {
+            return;
+        }
+        let bytes = self.bytes();
+        bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
+        let present = u64_at(bytes, LEGACY) | PKRU;
+        bytes[LEGACY..LEGACY + 8].copy_from_slice(&present.to_le_bytes());
     }
 
     /// Back to the initial state.

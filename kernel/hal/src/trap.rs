@@ -34,6 +34,8 @@ const MACHINE_CHECK: u8 = 18;
 const FIRST_INTERRUPT: u8 = 32;
 
 const FLAG_IF: u64 = 1 << 9;
+/// Page fault error code: a protection key forbids the access.
+const FAULT_PROTECTION_KEY: u64 = 1 << 5;
 /// Page fault error code: the access was a write.
 const FAULT_WRITE: u64 = 1 << 1;
 /// DR6 with no condition recorded.
@@ -242,7 +244,9 @@ fn page_fault(frame: &mut TrapFrame) {
         fatal_at("page fault", addr, frame);
     };
     let may_sleep = frame.rflags & FLAG_IF != 0 && !irq::in_interrupt() && !user::nofault_active();
-    let handled = may_sleep && addr < crate::addr::TASK_SIZE_MAX && {
+    // What a protection key forbids to the program, it forbids to calls on its behalf.
+    let by_key = frame.error_code & FAULT_PROTECTION_KEY != 0;
+    let handled = may_sleep && !by_key && addr < crate::addr::TASK_SIZE_MAX && {
         let write = frame.error_code & FAULT_WRITE != 0;
         // SAFETY: interrupts were on where the fault happened; they are off again before the return.
         unsafe { asm!("sti", options(nomem, nostack)) };

@@ -116,7 +116,7 @@ impl FileOps for Zero {
 
     fn mmap(&self, _file: &Arc<File>) -> Result<Arc<dyn VmObject>> {
         // A mapping of /dev/zero is anonymous memory, as on Linux.
-        Ok(AnonObject::new(u64::MAX))
+        Ok(AnonObject::new(u64::MAX, false)?)
     }
 
     fn as_any(&self) -> &dyn core::any::Any {

@@ -82,6 +82,8 @@ impl FsConfig {
         match (key, value) {
             (b"ro", None) => config.read_only = true,
             (b"rw", None) => config.read_only = false,
+            // As MS_SYNCHRONOUS and its like in mount(2): every file system takes them.
+            (b"sync" | b"async" | b"dirsync" | b"lazytime" | b"nolazytime" | b"mand", None) => {}
             (b"source", Some(source)) => {
                 if config.source.is_some() {
                     return Err(Errno::EINVAL);

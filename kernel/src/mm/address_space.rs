@@ -1,6 +1,6 @@
 //! One process's memory: its VMAs, its page table, its limits and counters.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use keel_hal::paging::{PageProt, PageTable};
 
 use super::vma::{Backing, VmFlags, Vma, VmaInfo, VmaMap};
@@ -22,6 +22,8 @@ pub struct AddressSpace {
     pub(super) faults: [AtomicU64; 2],
     /// The registered membarrier(2) commands.
     pub membarrier: core::sync::atomic::AtomicU32,
+    /// The protection keys that are in use, a bit each (pkeys(7)).
+    pub keys: AtomicU32,
     /// prctl(PR_SET_THP_DISABLE): no huge pages, for children and programs executed as well.
     pub thp_disabled: AtomicBool,
     /// Contexts of asynchronous I/O.
@@ -43,10 +45,18 @@ pub(super) struct MmState {
     pub total_pages: usize,
     /// Pages of locked VMAs.
     pub locked_pages: usize,
+    /// Pages of VMAs with [`VmFlags::ACCOUNT`].
+    pub charged: usize,
     /// Flags for future mappings (mlockall(MCL_FUTURE)).
     pub default_flags: VmFlags,
     /// RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK in bytes as of the owning process.
     pub limits: MmLimits,
+}
+
+impl Drop for MmState {
+    fn drop(&mut self) {
+        super::commit::uncharge(self.charged);
+    }
 }
 
 /// Resource limits that mapping calls enforce, in bytes.
@@ -140,12 +150,14 @@ impl AddressSpace {
                 },
                 total_pages: 0,
                 locked_pages: 0,
+                charged: 0,
                 default_flags: VmFlags::empty(),
                 limits: MmLimits::default(),
             }),
             peak_rss: AtomicUsize::new(0),
             faults: [const { AtomicU64::new(0) }; 2],
             membarrier: core::sync::atomic::AtomicU32::new(0),
+            keys: AtomicU32::new(1),
             thp_disabled: AtomicBool::new(false),
             aio: Default::default(),
         }))
@@ -188,6 +200,9 @@ impl AddressSpace {
     pub fn fork(self: &Arc<Self>) -> Result<Arc<Self>> {
         let child = Self::new()?;
         child.inherit(self);
+        child
+            .keys
+            .store(self.keys.load(Ordering::Relaxed), Ordering::Relaxed);
         let state = self.state.write();
         let mut copy = child.state.write();
         copy.layout = state.layout;
@@ -196,8 +211,13 @@ impl AddressSpace {
             if vma.flags.contains(VmFlags::DONTFORK) {
                 continue;
             }
+            if vma.flags.contains(VmFlags::ACCOUNT) {
+                copy.charge(vma.len() >> PAGE_SHIFT)?;
+            }
             let mut new = vma.clone();
-            new.flags.remove(VmFlags::LOCKED | VmFlags::LOCK_ONFAULT);
+            new.flags
+                .remove(VmFlags::LOCKED | VmFlags::LOCK_ONFAULT | VmFlags::UFFD_MISSING);
+            new.userfault = None;
             let wipe = vma.flags.contains(VmFlags::WIPEONFORK);
             if wipe {
                 new.has_anon.store(false, Ordering::Relaxed);
@@ -373,7 +393,7 @@ impl AddressSpace {
                 && mapping.prot.contains(PageProt::WRITE)
             {
                 was_writable = true;
-                cursor.protect(mapping.prot - PageProt::WRITE);
+                cursor.protect(mapping.prot.read_only());
             }
         }
         was_writable
@@ -411,5 +431,6 @@ fn describe(vma: &Vma) -> VmaInfo {
         offset,
         file,
         name: vma.name.clone(),
+        policy: vma.policy.clone(),
     }
 }

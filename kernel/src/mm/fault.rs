@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 use keel_hal::paging::PageProt;
 
 use super::address_space::MmState;
+use super::userfault::{self, Resolved};
 use super::vma::{Backing, VmFlags, Vma};
 use super::{AddressSpace, VmFault, VmObject, alloc_user_frame};
 use crate::prelude::*;
@@ -40,6 +41,15 @@ const FAULT_AROUND: usize = 16;
 impl AddressSpace {
     /// Makes the page at `addr` accessible for `access`, as the VMAs allow. May sleep.
     pub fn fault(&self, addr: usize, access: Access) -> FaultOutcome {
+        self.fault_as(addr, access, false)
+    }
+
+    /// A fault of the program itself; a signal can end it without the page.
+    pub fn fault_from_user(&self, addr: usize, access: Access) -> FaultOutcome {
+        self.fault_as(addr, access, true)
+    }
+
+    fn fault_as(&self, addr: usize, access: Access, from_user: bool) -> FaultOutcome {
         let va = super::page_down(addr);
         loop {
             let state = self.state.read();
@@ -54,6 +64,20 @@ impl AddressSpace {
                 return FaultOutcome::Denied;
             }
             self.faults[0].fetch_add(1, Ordering::Relaxed);
+            if vma.flags.contains(VmFlags::UFFD_MISSING)
+                && let Some(missing) = self.enter_userfault(vma, va, access)
+            {
+                drop(state);
+                match userfault::wait(missing, from_user) {
+                    Resolved::Bus => return FaultOutcome::Bus,
+                    // The instruction is tried again, or a signal is served first.
+                    Resolved::Retry if from_user => return FaultOutcome::Handled,
+                    Resolved::Retry if keel_hal::task::current().killed() => {
+                        return FaultOutcome::Oom;
+                    }
+                    Resolved::Retry => continue,
+                }
+            }
             match self.fault_in(vma, va, access == Access::Write) {
                 Ok(()) => return FaultOutcome::Handled,
                 Err(VmFault::SigBus) => return FaultOutcome::Bus,
@@ -74,6 +98,12 @@ impl AddressSpace {
     fn fault_in(&self, vma: &Vma, va: usize, write: bool) -> core::result::Result<(), VmFault> {
         match &vma.backing {
             Backing::Anon => self.fault_anon(vma, va, write),
+            Backing::Object { object, .. } if vma.flags.contains(VmFlags::HUGETLB) => {
+                match object.huge() {
+                    Some(huge) => self.fault_hugetlb(vma, huge, va, write),
+                    None => Err(VmFault::SigBus),
+                }
+            }
             Backing::Object { object, .. } if vma.shared() => {
                 self.fault_shared(vma, &**object, va, write)
             }
@@ -86,7 +116,7 @@ impl AddressSpace {
         if !write {
             let mut cursor = self.table().cursor(va, va + PAGE_SIZE);
             if cursor.query().is_none() {
-                let read_only = vma.prot - PageProt::WRITE;
+                let read_only = vma.prot.read_only();
                 vma.has_anon.store(true, Ordering::Relaxed);
                 cursor
                     .map(super::oom::zero_frame(), read_only)
@@ -134,7 +164,7 @@ impl AddressSpace {
             let frame = object.fault(vma.pgoff_at(va), false)?;
             let mut cursor = self.table().cursor(va, va + PAGE_SIZE);
             if cursor.query().is_none() {
-                let read_only = vma.prot - PageProt::WRITE;
+                let read_only = vma.prot.read_only();
                 cursor.map(frame, read_only).map_err(|_| VmFault::Oom)?;
             }
             return Ok(());
@@ -185,7 +215,7 @@ impl AddressSpace {
         let prot = if write {
             vma.prot
         } else {
-            vma.prot - PageProt::WRITE
+            vma.prot.read_only()
         };
         let mut cursor = self.table().cursor(va, va + PAGE_SIZE);
         match cursor.query() {
@@ -201,7 +231,7 @@ impl AddressSpace {
         let end = (va & !(window - 1)).saturating_add(window).min(vma.end);
         let first = vma.pgoff_at(start);
         let count = ((end - start) >> PAGE_SHIFT) as u64;
-        let prot = vma.prot - PageProt::WRITE;
+        let prot = vma.prot.read_only();
         let mut cursor = self.table().cursor(start, end);
         let mut hit = false;
         object.pages_nearby(first, count, &mut |pgoff, frame| {
@@ -244,7 +274,7 @@ impl AddressSpace {
             return false;
         }
         let pages = (old_start - new_start) >> PAGE_SHIFT;
-        if !state.may_expand(pages) {
+        if !state.may_expand(pages) || state.charge_growth(old_start, pages).is_err() {
             return false;
         }
         if let Some(mut vma) = state.vmas.remove(old_start) {

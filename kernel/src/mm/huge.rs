@@ -69,6 +69,47 @@ impl AddressSpace {
         mapped
     }
 
+    /// Replaces the pages of one aligned block by a huge page with the same contents. The mmap lock is held exclusively.
+    pub(super) fn collapse_block(&self, vma: &Vma, start: usize) -> Result<()> {
+        let block = block_of(start);
+        let prohibited = VmFlags::NOHUGEPAGE | VmFlags::GROWSDOWN | VmFlags::STACK;
+        if !vma.covers(&block)
+            || !matches!(vma.backing, Backing::Anon)
+            || vma.flags.intersects(prohibited)
+        {
+            return Err(Errno::EINVAL);
+        }
+        let present = self.table().cursor(block.start, block.end).query();
+        if present.is_some_and(|page| page.huge) {
+            return Ok(());
+        }
+        let flags = AllocFlags::ZERO | AllocFlags::USER | AllocFlags::NOWAIT;
+        let frame = Frame::alloc_huge(flags).ok_or(Errno::EAGAIN)?;
+        // Nobody can fault pages in meanwhile, and writes through pages that are still mapped must not be lost.
+        self.table()
+            .protect_range(block.start, block.end, &mut |_, page| page.prot.read_only());
+        let mut cursor = self.table().cursor(block.start, block.end);
+        while let Some(va) = cursor.next_mapped() {
+            if let Some(page) = cursor.query()
+                && let Some(part) = frame.subpage((va - block.start) >> PAGE_SHIFT)
+            {
+                part.copy_from(&page.page_at(va));
+            }
+            if !cursor.next() {
+                break;
+            }
+        }
+        drop(cursor);
+        self.table()
+            .unmap_range(block.start, block.end, &mut |_, _| {});
+        let mut cursor = self.table().cursor(block.start, block.end);
+        cursor
+            .map_huge(frame, vma.prot)
+            .map_err(|_| Errno::ENOMEM)?;
+        vma.has_anon.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// A write to a huge page that is read-only since a fork: writable again if this is the only mapping left, else
     /// the page that is written is copied (and the huge page falls apart).
     pub(super) fn write_huge(&self, vma: &Vma, va: usize) -> core::result::Result<(), VmFault> {

@@ -10,13 +10,17 @@
 
 mod address_space;
 mod anon;
+pub mod commit;
 mod fault;
 pub mod huge;
+pub mod hugetlb;
 mod object;
-mod oom;
+pub mod oom;
 mod ops;
+pub mod policy;
 mod remote;
 pub mod user;
+pub mod userfault;
 mod vma;
 
 pub use address_space::{AddressSpace, MmLimits, MmStats};
@@ -25,6 +29,7 @@ pub use fault::{Access, FaultOutcome};
 pub use object::{MmapRegistry, SpecialPages, VmFault, VmObject};
 pub use oom::{OOM_KILLS, alloc_user_frame};
 pub use ops::{MAX_MAP_COUNT, MapRequest, user_range};
+pub use policy::MemPolicy;
 pub use vma::{Backing, VmFlags, VmaInfo};
 
 /// The highest user address plus one (`TASK_SIZE_MAX`).

@@ -28,6 +28,16 @@ pub trait VmObject: Send + Sync {
         None
     }
 
+    /// Forgets pages `[first, last)`, which read as zeroes again (MADV_REMOVE); false if that cannot be.
+    fn punch(&self, _first: u64, _last: u64) -> bool {
+        false
+    }
+
+    /// The object as one of huge pages.
+    fn huge(&self) -> Option<&super::hugetlb::HugeObject> {
+        None
+    }
+
     /// Gives frames that are resident in `[pgoff, pgoff + count)` (fault-around); never sleeps.
     fn pages_nearby(&self, _pgoff: u64, _count: u64, _give: &mut dyn FnMut(u64, Frame)) {}
 }

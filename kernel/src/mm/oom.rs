@@ -3,7 +3,7 @@
 //! User pages are allocated above a watermark that leaves the kernel a reserve, so that the kernel's own
 //! allocations go on while a victim is found and killed.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::prelude::*;
 
@@ -31,6 +31,11 @@ pub fn alloc_user_frame(flags: AllocFlags) -> Option<Frame> {
 
 /// Processes killed for want of memory since boot (`oom_kill` in /proc/vmstat).
 pub static OOM_KILLS: AtomicU64 = AtomicU64::new(0);
+
+/// `vm.panic_on_oom`: stop the machine instead.
+pub static PANIC_ON_OOM: AtomicU32 = AtomicU32::new(0);
+/// `vm.oom_kill_allocating_task`: kill who asked for memory.
+pub static KILL_ALLOCATING: AtomicBool = AtomicBool::new(false);
 
 /// A victim that is still dying; no second one is chosen before its memory came back.
 static VICTIM: SpinLock<Option<(Weak<crate::process::Process>, u64)>> = SpinLock::new(None);
@@ -61,6 +66,18 @@ pub(super) fn out_of_memory() -> bool {
 }
 
 fn choose_victim(now: u64) {
+    assert!(
+        PANIC_ON_OOM.load(Ordering::Relaxed) == 0,
+        "Out of memory: panic_on_oom is set"
+    );
+    let asking = crate::process::current_opt().map(|thread| thread.process.clone());
+    if let Some(process) = asking
+        && KILL_ALLOCATING.load(Ordering::Relaxed)
+        && process.pid != 1
+        && process.oom_score_adj() > -1000
+    {
+        return kill(&process, now);
+    }
     let total = keel_hal::frame::stats().total as i64;
     let worst = crate::process::all()
         .into_iter()
@@ -71,7 +88,12 @@ fn choose_victim(now: u64) {
             (adj > -1000 && process.mm_alive()).then_some((points, process))
         })
         .max_by_key(|(points, _)| *points);
-    let Some((_, process)) = worst else { return };
+    if let Some((_, process)) = worst {
+        kill(&process, now);
+    }
+}
+
+fn kill(process: &Arc<crate::process::Process>, now: u64) {
     log::error!(
         "Out of memory: Killed process {} ({}) total-vm:{}kB",
         process.pid,
@@ -79,6 +101,6 @@ fn choose_victim(now: u64) {
         process.resident() * 4
     );
     OOM_KILLS.fetch_add(1, Ordering::Relaxed);
-    *VICTIM.lock() = Some((Arc::downgrade(&process), now));
-    crate::process::signal::kill_process(&process);
+    *VICTIM.lock() = Some((Arc::downgrade(process), now));
+    crate::process::signal::kill_process(process);
 }

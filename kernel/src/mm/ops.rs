@@ -54,6 +54,16 @@ impl MapRequest {
     }
 }
 
+/// A part of a shared mapping that MADV_REMOVE is for.
+pub struct Removable {
+    /// What is mapped.
+    pub object: Arc<dyn super::VmObject>,
+    /// Its file, if it has one.
+    pub file: Option<Arc<crate::fs::File>>,
+    /// Its pages.
+    pub pages: Range<u64>,
+}
+
 impl AddressSpace {
     /// mmap(2): makes a mapping and gives its address.
     ///
@@ -68,6 +78,10 @@ impl AddressSpace {
         let mut state = self.state.write();
         let start = state.place(&request, len)?;
         let end = start + len;
+        let private_writable =
+            !request.flags.contains(VmFlags::SHARED) && request.prot.contains(PageProt::WRITE);
+        let no_reserve = request.flags.contains(VmFlags::NORESERVE) && !super::commit::is_strict();
+        let account = private_writable && !no_reserve && !request.flags.contains(VmFlags::HUGETLB);
         if request.fixed {
             if request.no_replace && state.vmas.overlapping(start, end).next().is_some() {
                 return Err(Errno::EEXIST);
@@ -78,10 +92,18 @@ impl AddressSpace {
         if !state.may_expand(pages) || state.vmas.count() >= MAX_MAP_COUNT {
             return Err(Errno::ENOMEM);
         }
-        let flags = request.flags | state.default_flags;
+        let mut flags = request.flags | state.default_flags;
+        flags.set(VmFlags::ACCOUNT, account);
         let locked = flags.contains(VmFlags::LOCKED);
         if locked {
             state.account_lock(pages)?;
+        }
+        if account {
+            let charged = state.charge(pages);
+            if charged.is_err() && locked {
+                state.locked_pages -= pages;
+            }
+            charged?;
         }
         let vma = Vma::new(start, end, request.prot, flags, request.backing);
         self.register(&vma);
@@ -116,6 +138,7 @@ impl AddressSpace {
         {
             return Err(Errno::EPERM);
         }
+        state.check_huge_edges(start, end)?;
         let mut gone = state.take_range(start, end)?;
         for vma in &gone {
             self.table().unmap_range(vma.start, vma.end, &mut |_, _| {});
@@ -124,12 +147,25 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// mprotect(2). ENOMEM where nothing is mapped, EACCES where the mapping does not allow it.
-    pub fn mprotect(&self, addr: usize, len: usize, prot: PageProt) -> Result<()> {
-        let range = user_range(addr, len).ok_or(Errno::ENOMEM)?;
+    /// The protection key of the mapping at `addr`.
+    pub fn key_at(&self, addr: usize) -> Option<u32> {
+        let state = self.state.read();
+        state.vmas.find(addr).map(|vma| vma.prot.key())
+    }
+
+    /// mprotect(2), and pkey_mprotect(2) with a protection key. ENOMEM where nothing is mapped, EACCES where the mapping
+    /// does not allow it.
+    pub fn mprotect(
+        &self,
+        addr: usize,
+        len: usize,
+        prot: PageProt,
+        key: Option<u32>,
+    ) -> Result<()> {
         if !addr.is_multiple_of(PAGE_SIZE) {
             return Err(Errno::EINVAL);
         }
+        let range = user_range(addr, len).ok_or(Errno::ENOMEM)?;
         if range.is_empty() {
             return Ok(());
         }
@@ -146,16 +182,22 @@ impl AddressSpace {
                 return Err(Errno::EPERM);
             }
         }
-        state.change_range(&range, |vma| vma.prot = prot)?;
-        // Never adds WRITE: the next write faults, which knows about copy-on-write and dirty pages.
-        self.table()
-            .protect_range(range.start, range.end, &mut |_, mapping| {
-                if mapping.prot.contains(PageProt::WRITE) {
-                    prot
-                } else {
-                    prot - PageProt::WRITE
-                }
-            });
+        if prot.contains(PageProt::WRITE) {
+            state.charge_range(&range)?;
+        }
+        state.change_range(&range, |vma| {
+            let prot = prot.with_key(key.unwrap_or(vma.prot.key()));
+            vma.prot = prot;
+            // Never adds WRITE: the next write faults, which knows about copy-on-write and dirty pages.
+            self.table()
+                .protect_range(vma.start, vma.end, &mut |_, mapping| {
+                    if mapping.prot.contains(PageProt::WRITE) {
+                        prot
+                    } else {
+                        prot.read_only()
+                    }
+                });
+        })?;
         state.join_range(&range);
         Ok(())
     }
@@ -218,13 +260,14 @@ impl AddressSpace {
         }
         let mut state = self.state.write();
         let vma = state.vmas.find(old).ok_or(Errno::EFAULT)?.clone();
-        if vma.flags.contains(VmFlags::SEALED) {
+        let old_end = old.checked_add(old_len).ok_or(Errno::EINVAL)?;
+        let sealed = |vma: &Vma| vma.flags.contains(VmFlags::SEALED);
+        if sealed(&vma) || state.vmas.overlapping(old, old_end).any(sealed) {
             return Err(Errno::EPERM);
         }
         if old_len == 0 && !vma.shared() {
             return Err(Errno::EINVAL);
         }
-        let old_end = old.checked_add(old_len).ok_or(Errno::EINVAL)?;
         if target.is_none() && !keep_old && new_len <= old_len && old_len > 0 {
             if new_len < old_len {
                 self.unmap_locked(&mut state, old + new_len, old_end)?;
@@ -245,6 +288,9 @@ impl AddressSpace {
         }) {
             return Err(Errno::ENOMEM);
         }
+        if vma.flags.contains(VmFlags::HUGETLB) {
+            return Err(Errno::EINVAL);
+        }
         if vma.flags.contains(VmFlags::LOCKED) {
             state.account_lock(grow)?;
         }
@@ -253,6 +299,9 @@ impl AddressSpace {
             let free =
                 wanted_end.is_some_and(|end| state.vmas.overlapping(old_end, end).next().is_none());
             if let (true, Some(end)) = (free, wanted_end) {
+                if vma.flags.contains(VmFlags::ACCOUNT) {
+                    state.charge(grow)?;
+                }
                 if let Some(vma) = state.vmas.find_mut(old) {
                     vma.end = end;
                 }
@@ -296,16 +345,26 @@ impl AddressSpace {
                 .find_gap_down(MMAP_MIN_ADDR, state.layout.mmap_base, new_len, STACK_GUARD)
                 .ok_or(Errno::ENOMEM)?,
         };
+        if vma.flags.contains(VmFlags::ACCOUNT) {
+            // What the old place took is given back when it is unmapped.
+            state.charge(new_len >> PAGE_SHIFT)?;
+        }
         let mut moved = vma.clone();
         if let Backing::Object { pgoff, .. } = &mut moved.backing {
             *pgoff += ((old.start - vma.start) >> PAGE_SHIFT) as u64;
         }
         moved.start = new;
         moved.end = new + new_len;
+        // Without events of moves, the new place is nobody else's business.
+        moved.userfault = None;
+        moved.flags.remove(VmFlags::UFFD_MISSING);
         let carried = (old.end - old.start).min(new_len);
-        self.table()
-            .move_range(old.start, new, carried)
-            .map_err(|_| Errno::ENOMEM)?;
+        if self.table().move_range(old.start, new, carried).is_err() {
+            if moved.flags.contains(VmFlags::ACCOUNT) {
+                state.uncharge(new_len >> PAGE_SHIFT);
+            }
+            return Err(Errno::ENOMEM);
+        }
         self.register(&moved);
         state.total_pages += new_len >> PAGE_SHIFT;
         let locked = moved.flags.contains(VmFlags::LOCKED);
@@ -318,6 +377,45 @@ impl AddressSpace {
             state.locked_pages += carried >> PAGE_SHIFT;
         }
         Ok(new)
+    }
+
+    /// remap_file_pages(2): shows the object that is mapped shared in `range` from page `pgoff` on. EINVAL.
+    pub fn remap_pages(self: &Arc<Self>, range: Range<usize>, pgoff: u64) -> Result<()> {
+        let mut state = self.state.write();
+        let mut at = range.start;
+        let mut first: Option<Vma> = None;
+        for vma in state.vmas.overlapping(range.start, range.end) {
+            let alike = match (&first, &vma.backing) {
+                (None, Backing::Object { .. }) => vma.shared() && vma.start <= at,
+                (Some(first), Backing::Object { object, .. }) => {
+                    matches!(&first.backing, Backing::Object { object: o, .. } if Arc::ptr_eq(o, object))
+                        && vma.flags == first.flags
+                        && vma.start == at
+                }
+                (_, Backing::Anon) => false,
+            };
+            if !alike {
+                return Err(Errno::EINVAL);
+            }
+            at = vma.end;
+            first.get_or_insert_with(|| vma.clone());
+        }
+        let mut vma = first.filter(|_| at >= range.end).ok_or(Errno::EINVAL)?;
+        self.unmap_locked(&mut state, range.start, range.end)?;
+        let pages = (range.end - range.start) >> PAGE_SHIFT;
+        if vma.flags.contains(VmFlags::LOCKED) {
+            state.locked_pages += pages;
+        }
+        (vma.start, vma.end) = (range.start, range.end);
+        if let Backing::Object { pgoff: shown, .. } = &mut vma.backing {
+            *shown = pgoff;
+        }
+        self.register(&vma);
+        state.total_pages += pages;
+        state.vmas.insert(vma);
+        drop(state);
+        self.populate(range.start, range.end);
+        Ok(())
     }
 
     /// Faults in every page of `start..end` as a read or, where private and writable, as a write. Stops at the
@@ -408,12 +506,21 @@ impl AddressSpace {
     }
 
     /// Drops the pages of a range; private memory reads as zero (or the file) again (MADV_DONTNEED).
-    pub fn discard(&self, range: Range<usize>) -> Result<()> {
+    ///
+    /// EINVAL for locked memory unless `even_locked`, EPERM for sealed memory that the program could not write.
+    pub fn discard(&self, range: Range<usize>, even_locked: bool) -> Result<()> {
         let state = self.state.read();
         let covered = state.check_covered(&range);
+        state.check_huge_edges(range.start, range.end)?;
         for vma in state.vmas.overlapping(range.start, range.end) {
-            if vma.flags.contains(VmFlags::LOCKED) {
+            if vma.flags.contains(VmFlags::LOCKED) && !even_locked {
                 return Err(Errno::EINVAL);
+            }
+            if vma.flags.contains(VmFlags::SEALED)
+                && !vma.shared()
+                && !vma.prot.contains(PageProt::WRITE)
+            {
+                return Err(Errno::EPERM);
             }
             let (start, end) = (vma.start.max(range.start), vma.end.min(range.end));
             self.table().unmap_range(start, end, &mut |_, _| {});
@@ -491,6 +598,33 @@ impl AddressSpace {
         covered.map(|()| files)
     }
 
+    /// What MADV_REMOVE punches holes into, with the pages: EINVAL for locked or private memory, EACCES for what may not
+    /// be written.
+    pub fn removable(&self, range: Range<usize>) -> Result<Vec<Removable>> {
+        let state = self.state.read();
+        let covered = state.check_covered(&range);
+        let mut found = Vec::new();
+        for vma in state.vmas.overlapping(range.start, range.end) {
+            let Backing::Object { object, file, .. } = &vma.backing else {
+                return Err(Errno::EINVAL);
+            };
+            if vma.flags.contains(VmFlags::LOCKED) {
+                return Err(Errno::EINVAL);
+            }
+            if !vma.shared() || !vma.prot.contains(PageProt::WRITE) {
+                return Err(Errno::EACCES);
+            }
+            let first = vma.pgoff_at(vma.start.max(range.start));
+            let len = vma.end.min(range.end) - vma.start.max(range.start);
+            found.push(Removable {
+                object: object.clone(),
+                file: file.clone(),
+                pages: first..first + (len >> PAGE_SHIFT) as u64,
+            });
+        }
+        covered.map(|()| found)
+    }
+
     /// Whether a VMA in the range is locked (msync(MS_INVALIDATE) gives EBUSY then).
     pub fn any_locked(&self, range: &Range<usize>) -> bool {
         let state = self.state.read();
@@ -529,6 +663,27 @@ impl AddressSpace {
             keel_hal::task::cond_resched();
         }
         Ok(())
+    }
+
+    /// MADV_COLLAPSE: makes huge pages of the whole aligned blocks in the range that are private anonymous memory.
+    /// EINVAL where that cannot be, EAGAIN without a free block of memory.
+    pub fn collapse(&self, range: Range<usize>) -> Result<()> {
+        let first = range.start.next_multiple_of(HUGE_PAGE_SIZE);
+        let last = range.end & !(HUGE_PAGE_SIZE - 1);
+        if first >= last {
+            return Ok(());
+        }
+        let state = self.state.write();
+        state.check_covered(&range)?;
+        let mut result = Ok(());
+        for start in (first..last).step_by(HUGE_PAGE_SIZE) {
+            let one = match state.vmas.find(start) {
+                Some(vma) => self.collapse_block(vma, start),
+                None => Err(Errno::ENOMEM),
+            };
+            result = result.and(one);
+        }
+        result
     }
 
     /// mseal(2): no call changes the range's mappings any more.
@@ -575,7 +730,23 @@ impl MmState {
             if request.addr < MMAP_MIN_ADDR {
                 return Err(Errno::EPERM);
             }
+            let huge = request.flags.contains(VmFlags::HUGETLB);
+            if huge && !request.addr.is_multiple_of(HUGE_PAGE_SIZE) {
+                return Err(Errno::EINVAL);
+            }
             return Ok(request.addr);
+        }
+        if request.flags.contains(VmFlags::HUGETLB) {
+            let (low, high) = if request.low_2g {
+                (1 << 30, 1 << 31)
+            } else {
+                (MMAP_MIN_ADDR, self.layout.mmap_base)
+            };
+            let gap = len + HUGE_PAGE_SIZE - PAGE_SIZE;
+            let start = self.vmas.find_gap_down(low, high, gap, STACK_GUARD);
+            return start
+                .map(|start| start.next_multiple_of(HUGE_PAGE_SIZE))
+                .ok_or(Errno::ENOMEM);
         }
         if request.low_2g {
             return self
@@ -633,10 +804,72 @@ impl MmState {
                 if vma.flags.contains(VmFlags::LOCKED) {
                     self.locked_pages = self.locked_pages.saturating_sub(pages);
                 }
+                if vma.flags.contains(VmFlags::ACCOUNT) {
+                    self.uncharge(pages);
+                }
                 gone.push(vma);
             }
         }
         Ok(gone)
+    }
+
+    /// Counts pages as promised: ENOMEM.
+    pub(super) fn charge(&mut self, pages: usize) -> Result<()> {
+        super::commit::charge(pages, self.total_pages)?;
+        self.charged += pages;
+        Ok(())
+    }
+
+    fn uncharge(&mut self, pages: usize) {
+        let pages = pages.min(self.charged);
+        self.charged -= pages;
+        super::commit::uncharge(pages);
+    }
+
+    /// Counts `pages` that the VMA at `addr` grows by.
+    pub(super) fn charge_growth(&mut self, addr: usize, pages: usize) -> Result<()> {
+        let accounted = |vma: &Vma| vma.flags.contains(VmFlags::ACCOUNT);
+        if self.vmas.find(addr).is_some_and(accounted) {
+            self.charge(pages)?;
+        }
+        Ok(())
+    }
+
+    /// Counts what of a range becomes writable and private: ENOMEM.
+    fn charge_range(&mut self, range: &Range<usize>) -> Result<()> {
+        let exempt = VmFlags::SHARED | VmFlags::ACCOUNT | VmFlags::HUGETLB | VmFlags::NORESERVE;
+        let uncounted = |vma: &Vma| !vma.flags.intersects(exempt);
+        let pages = self
+            .vmas
+            .overlapping(range.start, range.end)
+            .filter(|vma| uncounted(vma))
+            .map(|vma| (vma.end.min(range.end) - vma.start.max(range.start)) >> PAGE_SHIFT)
+            .sum();
+        self.charge(pages)?;
+        let changed = self.change_range(range, |vma| {
+            if uncounted(vma) {
+                vma.flags |= VmFlags::ACCOUNT;
+            }
+        });
+        if changed.is_err() {
+            self.uncharge(pages);
+        }
+        changed
+    }
+
+    /// EINVAL if a boundary lies within a huge page of a pool.
+    fn check_huge_edges(&self, start: usize, end: usize) -> Result<()> {
+        let cut = |at: usize| {
+            !at.is_multiple_of(HUGE_PAGE_SIZE)
+                && self
+                    .vmas
+                    .find(at)
+                    .is_some_and(|vma| vma.flags.contains(VmFlags::HUGETLB))
+        };
+        if cut(start) || cut(end) {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
     }
 
     /// ENOMEM unless every address of the range is mapped.
@@ -656,7 +889,7 @@ impl MmState {
     }
 
     /// Applies `change` to just the range, splitting VMAs at its edges.
-    fn change_range(
+    pub(super) fn change_range(
         &mut self,
         range: &Range<usize>,
         mut change: impl FnMut(&mut Vma),
@@ -667,6 +900,7 @@ impl MmState {
         if self.vmas.count() + 2 > MAX_MAP_COUNT {
             return Err(Errno::ENOMEM);
         }
+        self.check_huge_edges(range.start, range.end)?;
         self.vmas.split_at(range.start);
         self.vmas.split_at(range.end);
         self.vmas
@@ -676,7 +910,7 @@ impl MmState {
     }
 
     /// Joins alike neighbours in and at the edges of the range.
-    fn join_range(&mut self, range: &Range<usize>) {
+    pub(super) fn join_range(&mut self, range: &Range<usize>) {
         let starts: Vec<usize> = self
             .vmas
             .overlapping(range.start, range.end.saturating_add(1))

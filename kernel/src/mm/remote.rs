@@ -104,7 +104,10 @@ impl AddressSpace {
         let Some(vma) = state.vmas.find(va) else {
             return false;
         };
-        if vma.shared() || vma.prot.contains(PageProt::WRITE) {
+        if vma.shared()
+            || vma.prot.contains(PageProt::WRITE)
+            || vma.flags.contains(super::VmFlags::HUGETLB)
+        {
             return false;
         }
         let Some(fresh) = super::alloc_user_frame(AllocFlags::empty()) else {

@@ -52,6 +52,12 @@ bitflags! {
         const VVAR = 1 << 18;
         /// MADV_MERGEABLE.
         const MERGEABLE = 1 << 19;
+        /// Its pages are promised to the program (`mm::commit`).
+        const ACCOUNT = 1 << 20;
+        /// Made of the huge pages of a pool (`mm::hugetlb`).
+        const HUGETLB = 1 << 21;
+        /// userfaultfd(2) handles its missing pages.
+        const UFFD_MISSING = 1 << 22;
     }
 }
 
@@ -88,6 +94,10 @@ pub struct Vma {
     pub has_anon: AtomicBool,
     /// Name given by prctl(PR_SET_VMA_ANON_NAME).
     pub name: Option<Arc<[u8]>>,
+    /// mbind(2).
+    pub policy: Option<Arc<super::MemPolicy>>,
+    /// Who provides its missing pages.
+    pub userfault: Option<Arc<super::userfault::Userfault>>,
 }
 
 impl Clone for Vma {
@@ -100,6 +110,8 @@ impl Clone for Vma {
             backing: self.backing.clone(),
             has_anon: AtomicBool::new(self.has_anon.load(Ordering::Relaxed)),
             name: self.name.clone(),
+            policy: self.policy.clone(),
+            userfault: self.userfault.clone(),
         }
     }
 }
@@ -115,6 +127,8 @@ impl Vma {
             backing,
             has_anon: AtomicBool::new(false),
             name: None,
+            policy: None,
+            userfault: None,
         }
     }
 
@@ -171,6 +185,8 @@ impl Vma {
             && self.prot == next.prot
             && self.flags == next.flags
             && self.name == next.name
+            && self.policy == next.policy
+            && self.userfault.as_ref().map(Arc::as_ptr) == next.userfault.as_ref().map(Arc::as_ptr)
             && !self.flags.intersects(VmFlags::GROWSDOWN | VmFlags::SEALED)
     }
 }
@@ -191,6 +207,8 @@ pub struct VmaInfo {
     pub file: Option<Arc<File>>,
     /// Name of an anonymous mapping.
     pub name: Option<Arc<[u8]>>,
+    /// mbind(2).
+    pub policy: Option<Arc<super::MemPolicy>>,
 }
 
 /// The VMAs of one address space, ordered, without overlap.

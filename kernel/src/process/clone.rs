@@ -108,6 +108,16 @@ pub fn clone(cx: &mut Ctx, request: &CloneRequest) -> Result<u32> {
         abandon(&child, tid);
         return Err(Errno::EPERM);
     }
+    let ports = cx.thread.ports.lock().clone();
+    if ports.is_open() {
+        let open = crate::syscall::open_ports(&ports);
+        let set = open.is_ok_and(|open| new_task.set_ports(open).is_ok());
+        if !set {
+            abandon(&child, tid);
+            return Err(Errno::ENOMEM);
+        }
+        *child.ports.lock() = ports;
+    }
     new_task.set_page_table(Some(child.mm().table().clone()));
     crate::sched::entity(&new_task).inherit(crate::sched::entity(&task::current()));
     child.set_task(Some(new_task.clone()));
@@ -246,6 +256,8 @@ fn build(cx: &mut Ctx, request: &CloneRequest, tid: u32) -> Result<Arc<Thread>> 
         parent.personality.load(Ordering::Relaxed),
         Ordering::Relaxed,
     );
+    *child.keys.lock() = parent.keys.lock().inherited();
+    child.mempolicy.lock().clone_from(&parent.mempolicy.lock());
     let slack = parent.timer_slack.load(Ordering::Relaxed);
     child.timer_slack.store(slack, Ordering::Relaxed);
     child.default_timer_slack.store(slack, Ordering::Relaxed);

@@ -504,6 +504,7 @@ fn install(
     crate::ipc::futex::exec(thread);
     thread.clear_child_tid.store(0, Ordering::Relaxed);
     thread.robust_list.store(0, Ordering::Relaxed);
+    super::keys::context::exec(thread);
     super::rseq::set_area(thread, super::thread::RseqArea::default());
     task::current().set_page_table(Some(image.mm.table().clone()));
     let old_mm = thread.replace_mm(Some(image.mm));

@@ -175,7 +175,7 @@ pub(super) fn notify_parent(process: &Arc<Process>, parent: &Arc<Process>, statu
         signal::send_process(parent, exit_info(process, signo, status));
     }
     if reap {
-        super::wait::reap(parent, process);
+        super::wait::reap(parent, process, false);
     }
     parent.child_wait.wake_all();
 }

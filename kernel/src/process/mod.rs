@@ -18,6 +18,7 @@ pub mod exec;
 pub mod exit;
 mod helper;
 pub mod kcmp;
+pub mod keys;
 pub mod nsproxy;
 pub mod pid;
 #[allow(clippy::module_inception)] // the type is Linux's `Process` of the subsystem `process`
@@ -36,7 +37,7 @@ pub use cred::{Cap, CapSet, Cred, SecureBits};
 pub use exit::{do_exit, do_group_exit};
 pub use pid::{all, find, find_thread, pgrp_members, session_members};
 pub use process::{FAMILY, Process};
-pub use thread::{RseqArea, Thread, current, current_opt};
+pub use thread::{Ports, RseqArea, Thread, current, current_opt};
 
 /// How many threads the real user `uid` has.
 pub fn user_thread_count(uid: u32) -> usize {

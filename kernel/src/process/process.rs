@@ -96,6 +96,8 @@ pub struct Process {
     pub dead_usage: SpinLock<Usage>,
     /// Use of children that were waited for.
     pub children_usage: SpinLock<Usage>,
+    /// The keyring that its threads share.
+    pub keyring: SpinLock<Option<Arc<super::keys::Key>>>,
     /// The controlling terminal.
     pub tty: SpinLock<Option<Arc<crate::device::tty::Tty>>>,
     /// The program file.
@@ -169,6 +171,7 @@ impl Process {
             auto_reap: AtomicBool::new(false),
             dead_usage: SpinLock::new(Usage::default()),
             children_usage: SpinLock::new(Usage::default()),
+            keyring: SpinLock::new(None),
             tty: SpinLock::new(None),
             exe: SpinLock::new(None),
             auxv: SpinLock::new(Vec::new()),

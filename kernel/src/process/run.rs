@@ -117,6 +117,7 @@ fn handle_exception(cx: &mut Ctx, exception: &Exception) {
 /// The error code of a page fault: present, write, user, reserved, instruction fetch.
 const PF_WRITE: u64 = 1 << 1;
 const PF_FETCH: u64 = 1 << 4;
+const PF_KEY: u64 = 1 << 5;
 
 fn page_fault(cx: &mut Ctx, exception: &Exception) {
     let access = if exception.error_code & PF_FETCH != 0 {
@@ -127,7 +128,13 @@ fn page_fault(cx: &mut Ctx, exception: &Exception) {
         Access::Read
     };
     let addr = exception.cr2;
-    let (signo, code) = match cx.thread.mm().fault(addr, access) {
+    if exception.error_code & PF_KEY != 0
+        && let Some(key) = cx.thread.mm().key_at(addr)
+    {
+        let info = SigInfo::key_fault(addr as u64, key);
+        return signal::force_fault(cx.thread, with_info(info, exception));
+    }
+    let (signo, code) = match cx.thread.mm().fault_from_user(addr, access) {
         FaultOutcome::Handled | FaultOutcome::Oom => return,
         FaultOutcome::NotMapped => (SIGSEGV, code::SEGV_MAPERR),
         FaultOutcome::Denied => (SIGSEGV, code::SEGV_ACCERR),
@@ -137,8 +144,12 @@ fn page_fault(cx: &mut Ctx, exception: &Exception) {
 }
 
 fn fault_info(signo: i32, code: i32, addr: u64, exception: &Exception) -> signal::Fault {
+    with_info(SigInfo::fault(signo, code, addr), exception)
+}
+
+fn with_info(info: SigInfo, exception: &Exception) -> signal::Fault {
     signal::Fault {
-        info: SigInfo::fault(signo, code, addr),
+        info,
         trap: exception.vector,
         error_code: exception.error_code,
         cr2: exception.cr2 as u64,

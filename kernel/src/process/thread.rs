@@ -27,6 +27,22 @@ pub struct RseqArea {
     pub sig: u32,
 }
 
+/// The I/O ports that a thread may use.
+#[derive(Clone, Default)]
+pub struct Ports {
+    /// The level that iopl(2) set; 3 opens all ports.
+    pub level: u32,
+    /// What ioperm(2) opened.
+    pub map: Option<Arc<task::PortMap>>,
+}
+
+impl Ports {
+    /// Whether there is anything that a child inherits.
+    pub fn is_open(&self) -> bool {
+        self.level > 0 || self.map.is_some()
+    }
+}
+
 /// A thread of a user process.
 pub struct Thread {
     tid: AtomicU32,
@@ -64,6 +80,12 @@ pub struct Thread {
     pub exit_status: AtomicI32,
     /// Executing a system call (number) or not (-1), for /proc/PID/syscall.
     pub in_syscall: AtomicI32,
+    /// Its keyrings.
+    pub keys: SpinLock<super::keys::ThreadKeys>,
+    /// iopl(2) and ioperm(2).
+    pub ports: SpinLock<Ports>,
+    /// set_mempolicy(2).
+    pub mempolicy: SpinLock<Option<Arc<crate::mm::MemPolicy>>>,
     /// personality(2).
     pub personality: AtomicU32,
     /// prctl(PR_SET_TIMERSLACK), nanoseconds.
@@ -146,6 +168,9 @@ impl Thread {
             exiting: AtomicBool::new(false),
             exit_status: AtomicI32::new(0),
             in_syscall: AtomicI32::new(-1),
+            keys: SpinLock::default(),
+            ports: SpinLock::default(),
+            mempolicy: SpinLock::new(None),
             personality: AtomicU32::new(0),
             timer_slack: AtomicU64::new(DEFAULT_TIMER_SLACK_NS),
             default_timer_slack: AtomicU64::new(DEFAULT_TIMER_SLACK_NS),

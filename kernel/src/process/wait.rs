@@ -152,7 +152,7 @@ fn child_change(
             return None;
         }
         let event = event_of(child, Change::Exited(status));
-        if !wanted.peek && !reap(me, child) {
+        if !wanted.peek && !reap(me, child, true) {
             return None;
         }
         return Some(event);
@@ -185,8 +185,9 @@ pub(super) fn event_of(child: &Arc<Process>, change: Change) -> Event {
     }
 }
 
-/// Removes a zombie for good; false if somebody else did so first.
-pub(super) fn reap(parent: &Arc<Process>, child: &Arc<Process>) -> bool {
+/// Removes a zombie for good; false if somebody else did so first. Its use of resources is counted for the parent
+/// unless nobody waited for it.
+pub(super) fn reap(parent: &Arc<Process>, child: &Arc<Process>, counted: bool) -> bool {
     {
         let _family = FAMILY.lock();
         if !child.parent().is_some_and(|own| Arc::ptr_eq(&own, parent))
@@ -200,9 +201,11 @@ pub(super) fn reap(parent: &Arc<Process>, child: &Arc<Process>) -> bool {
         parent.remove_child(child);
     }
     ptrace::reaped(child);
-    let mut usage = child.usage();
-    usage.add(&child.children_usage.lock());
-    parent.children_usage.lock().add(&usage);
+    if counted {
+        let mut usage = child.usage();
+        usage.add(&child.children_usage.lock());
+        parent.children_usage.lock().add(&usage);
+    }
     pid::remove_process(child);
     crate::fs::procfs::process_gone(child.pid);
     child.drop_leader();

@@ -144,6 +144,9 @@ pub fn preadv2(
 ) -> Result<usize> {
     let pos = position(pos_l, pos_h);
     let file = cx.thread.files().get(fd)?;
+    if pos != -1 && !file.ops.seekable() {
+        return Err(Errno::ESPIPE);
+    }
     // Reads that must not block are not told apart here: as a file system without RWF_NOWAIT.
     if !(RwFlags::HIPRI | RwFlags::SYNC | RwFlags::DSYNC).contains(flags) {
         return Err(Errno::EOPNOTSUPP);
@@ -170,6 +173,9 @@ pub fn pwritev2(
 ) -> Result<usize> {
     let pos = position(pos_l, pos_h);
     let file = cx.thread.files().get(fd)?;
+    if pos != -1 && !file.ops.seekable() {
+        return Err(Errno::ESPIPE);
+    }
     let known =
         RwFlags::HIPRI | RwFlags::SYNC | RwFlags::DSYNC | RwFlags::APPEND | RwFlags::NOAPPEND;
     if !known.contains(flags) {

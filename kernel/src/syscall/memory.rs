@@ -4,13 +4,15 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 use keel_abi::prelude::*;
 use keel_abi::types::Iovec;
+use keel_hal::addr::HUGE_PAGE_SIZE;
 use keel_hal::paging::PageProt;
 
 use super::Ctx;
 use crate::fs::File;
+use crate::mm::hugetlb::HugeObject;
 use crate::mm::user::UserAccess;
 use crate::mm::{
-    self, AddressSpace, AnonObject, Backing, MapRequest, VmFlags, page_up, user_range,
+    self, AddressSpace, AnonObject, Backing, MapRequest, VmFlags, VmObject, page_up, user_range,
 };
 use crate::prelude::*;
 use crate::process::Cap;
@@ -32,19 +34,23 @@ pub fn mmap(
     fd: Fd,
     offset: u64,
 ) -> Result<UserAddr> {
-    if !offset.is_multiple_of(PAGE_SIZE as u64) || length == 0 {
+    if !offset.is_multiple_of(PAGE_SIZE as u64) {
         return Err(Errno::EINVAL);
     }
-    let len = page_up(length).ok_or(Errno::ENOMEM)?;
+    let file = if flags.contains(MmapFlags::ANONYMOUS) {
+        None
+    } else {
+        Some(cx.thread.files().get(fd)?)
+    };
+    if length == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mut len = page_up(length).ok_or(Errno::ENOMEM)?;
     if (offset >> PAGE_SHIFT)
         .checked_add((len >> PAGE_SHIFT) as u64)
         .is_none()
     {
         return Err(Errno::EOVERFLOW);
-    }
-    if flags.contains(MmapFlags::HUGETLB) {
-        // As a Linux whose huge-page pool is empty.
-        return Err(Errno::ENOMEM);
     }
     let kind = flags.bits() & 0xf;
     let shared = kind == MmapFlags::SHARED.bits() || kind == MmapFlags::SHARED_VALIDATE.bits();
@@ -57,10 +63,7 @@ pub fn mmap(
     vm_flags.set(VmFlags::NORESERVE, flags.contains(MmapFlags::NORESERVE));
     vm_flags.set(VmFlags::LOCKED, flags.contains(MmapFlags::LOCKED));
     let mut prot = prot;
-    let backing = if flags.contains(MmapFlags::ANONYMOUS) {
-        anonymous_backing(shared, len)
-    } else {
-        let file = cx.thread.files().get(fd)?;
+    let backing = if let Some(file) = file {
         let request = FileMapping {
             shared,
             len,
@@ -68,6 +71,14 @@ pub fn mmap(
             strict: kind == 3,
         };
         file_backing(&file, &request, prot, flags, &mut vm_flags)?
+    } else {
+        if flags.contains(MmapFlags::HUGETLB) {
+            vm_flags |= VmFlags::HUGETLB;
+            len = len
+                .checked_next_multiple_of(HUGE_PAGE_SIZE)
+                .ok_or(Errno::ENOMEM)?;
+        }
+        anonymous_backing(shared, len, flags)?
     };
     if reads_imply_exec(cx)
         && prot.contains(MmapProt::READ)
@@ -94,17 +105,27 @@ fn reads_imply_exec(cx: &Ctx) -> bool {
     cx.thread.personality.load(Ordering::Relaxed) & READ_IMPLIES_EXEC != 0
 }
 
-fn anonymous_backing(shared: bool, len: usize) -> Backing {
-    if shared {
-        let object = AnonObject::new((len >> PAGE_SHIFT) as u64);
-        Backing::Object {
-            object,
-            pgoff: 0,
-            file: None,
+/// Where the pages of memory without a file come from: EINVAL for a size of huge pages that there is not, ENOMEM.
+fn anonymous_backing(shared: bool, len: usize, flags: MmapFlags) -> Result<Backing> {
+    /// Where the size of huge pages is in the flags, as a power of two; 0 for the usual one.
+    const HUGE_SHIFT: u32 = 26;
+    let reserve = !flags.contains(MmapFlags::NORESERVE);
+    let object: Arc<dyn VmObject> = if flags.contains(MmapFlags::HUGETLB) {
+        let size = flags.bits() >> HUGE_SHIFT & 0x3f;
+        if size != 0 && size != u64::from(HUGE_PAGE_SIZE.trailing_zeros()) {
+            return Err(Errno::EINVAL);
         }
+        HugeObject::new((len / HUGE_PAGE_SIZE) as u64, reserve)?
+    } else if shared {
+        AnonObject::new((len >> PAGE_SHIFT) as u64, reserve)?
     } else {
-        Backing::Anon
-    }
+        return Ok(Backing::Anon);
+    };
+    Ok(Backing::Object {
+        object,
+        pgoff: 0,
+        file: None,
+    })
 }
 
 struct FileMapping {
@@ -152,11 +173,98 @@ fn file_backing(
     })
 }
 
+pub fn userfaultfd(cx: &mut Ctx, flags: UserfaultfdFlags) -> Result<Fd> {
+    if !UserfaultfdFlags::all().contains(flags) {
+        return Err(Errno::EINVAL);
+    }
+    let user_only = flags.contains(UserfaultfdFlags::UFFD_USER_MODE_ONLY);
+    if !user_only && !mm::userfault::UNPRIVILEGED.load(Ordering::Relaxed) {
+        cx.thread.cred().require(Cap::SYS_PTRACE)?;
+    }
+    let mut status = OpenFlags::empty();
+    status.set(
+        OpenFlags::NONBLOCK,
+        flags.contains(UserfaultfdFlags::O_NONBLOCK),
+    );
+    let file = mm::userfault::create(&cx.thread.mm(), user_only, status);
+    let cloexec = flags.contains(UserfaultfdFlags::O_CLOEXEC);
+    cx.thread.files().install(file, cloexec)
+}
+
 pub fn munmap(cx: &mut Ctx, addr: UserAddr, len: usize) -> Result<()> {
     cx.thread.mm().munmap(addr.addr() as usize, len)
 }
 
 pub fn mprotect(cx: &mut Ctx, addr: UserAddr, len: usize, prot: MmapProt) -> Result<()> {
+    protect(cx, addr, len, prot, None)
+}
+
+pub fn pkey_mprotect(
+    cx: &mut Ctx,
+    addr: UserAddr,
+    len: usize,
+    prot: MmapProt,
+    pkey: i32,
+) -> Result<()> {
+    if pkey == -1 {
+        return protect(cx, addr, len, prot, None);
+    }
+    let in_use = cx.thread.mm().keys.load(Ordering::Relaxed);
+    match u32::try_from(pkey) {
+        Ok(key) if key < PROTECTION_KEYS && in_use & 1 << key != 0 => {
+            protect(cx, addr, len, prot, Some(key))
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// How many protection keys there are.
+const PROTECTION_KEYS: u32 = 16;
+
+pub fn pkey_alloc(cx: &mut Ctx, flags: u64, access_rights: PkeyRights) -> Result<i32> {
+    if flags != 0 || !PkeyRights::all().contains(access_rights) {
+        return Err(Errno::EINVAL);
+    }
+    if !keel_hal::fpu::has_protection_keys() {
+        return Err(Errno::ENOSPC);
+    }
+    let lowest_free = |used: u32| used | (used + 1);
+    let in_range = |used: u32| (used.trailing_ones() < PROTECTION_KEYS).then(|| lowest_free(used));
+    let mm = cx.thread.mm();
+    let used = mm
+        .keys
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, in_range)
+        .map_err(|_| Errno::ENOSPC)?;
+    let key = used.trailing_ones();
+    keel_hal::task::current()
+        .set_key_rights(key, access_rights.bits() as u32)
+        .map_err(|_| Errno::EINVAL)?;
+    Ok(key as i32)
+}
+
+pub fn pkey_free(cx: &mut Ctx, pkey: i32) -> Result<()> {
+    let key = u32::try_from(pkey)
+        .ok()
+        .filter(|key| *key < PROTECTION_KEYS)
+        .ok_or(Errno::EINVAL)?;
+    let old = cx
+        .thread
+        .mm()
+        .keys
+        .fetch_and(!(1 << key), Ordering::Relaxed);
+    if old & 1 << key == 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+fn protect(
+    cx: &mut Ctx,
+    addr: UserAddr,
+    len: usize,
+    prot: MmapProt,
+    key: Option<u32>,
+) -> Result<()> {
     let both = MmapProt::GROWSDOWN | MmapProt::GROWSUP;
     if prot.contains(both) || !MmapProt::all().contains(prot) || prot.contains(MmapProt::GROWSUP) {
         return Err(Errno::EINVAL);
@@ -167,7 +275,7 @@ pub fn mprotect(cx: &mut Ctx, addr: UserAddr, len: usize, prot: MmapProt) -> Res
     }
     cx.thread
         .mm()
-        .mprotect(addr.addr() as usize, len, page_prot(prot))
+        .mprotect(addr.addr() as usize, len, page_prot(prot), key)
 }
 
 pub fn brk(cx: &mut Ctx, addr: UserAddr) -> Result<UserAddr> {
@@ -222,7 +330,26 @@ fn page_range(addr: UserAddr, len: usize) -> Result<Range<usize>> {
     Ok(start..end)
 }
 
+pub fn remap_file_pages(
+    cx: &mut Ctx,
+    addr: UserAddr,
+    size: usize,
+    prot: MmapProt,
+    pgoff: u64,
+    _flags: MmapFlags,
+) -> Result<()> {
+    let start = mm::page_down(addr.addr() as usize);
+    let size = mm::page_down(size);
+    let fits = pgoff.checked_add((size >> PAGE_SHIFT) as u64).is_some();
+    let range = user_range(start, size).filter(|range| !range.is_empty() && fits);
+    match range {
+        Some(range) if prot.is_empty() => cx.thread.mm().remap_pages(range, pgoff),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 pub fn madvise(cx: &mut Ctx, addr: UserAddr, length: usize, advice: Madvise) -> Result<()> {
+    // Memory failures cannot be injected: as a Linux without that option.
     let range = range(addr, length).map_err(|_| Errno::EINVAL)?;
     advise(&cx.thread.mm(), range, advice)
 }
@@ -241,8 +368,12 @@ fn advise(mm: &Arc<AddressSpace>, range: Range<usize>, advice: Madvise) -> Resul
         Madvise::MADV_RANDOM => flags(VmFlags::RANDOM, VmFlags::SEQUENTIAL),
         Madvise::MADV_SEQUENTIAL => flags(VmFlags::SEQUENTIAL, VmFlags::RANDOM),
         Madvise::MADV_WILLNEED | Madvise::MADV_COLD | Madvise::MADV_PAGEOUT => flags(none, none),
+        Madvise::MADV_DONTNEED => mm.discard(range, false),
+        Madvise::MADV_DONTNEED_LOCKED => mm.discard(range, true),
         // Freeing at once is one of the outcomes that MADV_FREE allows.
-        Madvise::MADV_DONTNEED | Madvise::MADV_FREE => mm.discard(range),
+        Madvise::MADV_FREE if mm.any_object(&range) => Err(Errno::EINVAL),
+        Madvise::MADV_FREE => mm.discard(range, false),
+        Madvise::MADV_COLLAPSE => mm.collapse(range),
         Madvise::MADV_REMOVE => remove_pages(mm, range),
         Madvise::MADV_DONTFORK => flags(VmFlags::DONTFORK, none),
         Madvise::MADV_DOFORK => flags(none, VmFlags::DONTFORK),
@@ -263,17 +394,19 @@ fn advise(mm: &Arc<AddressSpace>, range: Range<usize>, advice: Madvise) -> Resul
     }
 }
 
-/// MADV_REMOVE punches a hole into the mapped files.
+/// MADV_REMOVE punches a hole into what is mapped shared.
 fn remove_pages(mm: &Arc<AddressSpace>, range: Range<usize>) -> Result<()> {
-    let files = mm.shared_files(range)?;
-    if files.is_empty() {
-        return Err(Errno::EINVAL);
-    }
-    for (file, bytes) in files {
+    for part in mm.removable(range)? {
+        let Some(file) = part.file else {
+            if part.object.punch(part.pages.start, part.pages.end) {
+                continue;
+            }
+            return Err(Errno::EINVAL);
+        };
         let mode = FallocateMode::PUNCH_HOLE | FallocateMode::KEEP_SIZE;
-        file.inode
-            .ops
-            .fallocate(&file.inode, mode, bytes.start, bytes.end - bytes.start)?;
+        let start = part.pages.start << PAGE_SHIFT;
+        let len = (part.pages.end << PAGE_SHIFT) - start;
+        file.inode.ops.fallocate(&file.inode, mode, start, len)?;
     }
     Ok(())
 }
@@ -371,7 +504,15 @@ pub fn mseal(cx: &mut Ctx, addr: UserAddr, len: usize, flags: u64) -> Result<()>
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
-    let range = range(addr, len)?;
+    let start = addr.addr() as usize;
+    let end = page_up(len).and_then(|len| start.checked_add(len));
+    let end = end
+        .filter(|_| start.is_multiple_of(PAGE_SIZE))
+        .ok_or(Errno::EINVAL)?;
+    if len > 0 && page_up(len) == Some(0) {
+        return Err(Errno::EINVAL);
+    }
+    let range = user_range(start, end - start).ok_or(Errno::ENOMEM)?;
     if range.is_empty() {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! The new mount calls: a file system is configured, mounted and attached in separate steps (fsopen(2) and its kin).
 
+use keel_abi::args::AT_FDCWD;
 use keel_abi::prelude::*;
 
 use super::Ctx;
@@ -136,37 +137,59 @@ pub fn fsconfig(
     value: UserPtr<u8>,
     aux: i32,
 ) -> Result<()> {
+    let command = key.is_null() && value.is_null() && aux == 0;
+    let well_formed = match cmd {
+        FsconfigCmd::FSCONFIG_SET_FLAG => !key.is_null() && value.is_null() && aux == 0,
+        FsconfigCmd::FSCONFIG_SET_STRING => !key.is_null() && !value.is_null() && aux == 0,
+        FsconfigCmd::FSCONFIG_SET_BINARY => {
+            !key.is_null() && !value.is_null() && (1..=1 << 20).contains(&aux)
+        }
+        FsconfigCmd::FSCONFIG_SET_PATH | FsconfigCmd::FSCONFIG_SET_PATH_EMPTY => {
+            !key.is_null() && !value.is_null() && (aux >= 0 || aux == AT_FDCWD)
+        }
+        FsconfigCmd::FSCONFIG_SET_FD => !key.is_null() && value.is_null() && aux >= 0,
+        FsconfigCmd::FSCONFIG_CMD_CREATE | FsconfigCmd::FSCONFIG_CMD_RECONFIGURE => command,
+        _ => return Err(Errno::EOPNOTSUPP),
+    };
+    if fd.0 < 0 || !well_formed {
+        return Err(Errno::EINVAL);
+    }
     let file = cx.thread.files().get(fd)?;
     let config = config_of(&file)?;
-    let command = key.is_null() && value.is_null() && aux == 0;
     match cmd {
-        FsconfigCmd::FSCONFIG_SET_FLAG => {
-            if key.is_null() || !value.is_null() || aux != 0 {
-                return Err(Errno::EINVAL);
-            }
-            config.set(&key.read_string(MAX_TEXT, Errno::EINVAL)?, None)
-        }
+        FsconfigCmd::FSCONFIG_CMD_CREATE => return config.create(),
+        FsconfigCmd::FSCONFIG_CMD_RECONFIGURE => return config.reconfigure(),
+        _ => {}
+    }
+    let key = key.read_string(MAX_TEXT, Errno::EINVAL)?;
+    match cmd {
+        FsconfigCmd::FSCONFIG_SET_FLAG => config.set(&key, None),
         FsconfigCmd::FSCONFIG_SET_STRING => {
-            if key.is_null() || value.is_null() || aux != 0 {
-                return Err(Errno::EINVAL);
-            }
-            let key = key.read_string(MAX_TEXT, Errno::EINVAL)?;
             let value = UserStr::new(value.addr()).read_string(MAX_TEXT, Errno::EINVAL)?;
             config.set(&key, Some(&value))
         }
-        // No file system here takes parameters of these kinds.
-        FsconfigCmd::FSCONFIG_SET_BINARY
-        | FsconfigCmd::FSCONFIG_SET_PATH
-        | FsconfigCmd::FSCONFIG_SET_PATH_EMPTY
-        | FsconfigCmd::FSCONFIG_SET_FD => Err(Errno::EINVAL),
-        FsconfigCmd::FSCONFIG_CMD_CREATE if command => config.create(),
-        FsconfigCmd::FSCONFIG_CMD_RECONFIGURE if command => config.reconfigure(),
-        FsconfigCmd::FSCONFIG_CMD_CREATE | FsconfigCmd::FSCONFIG_CMD_RECONFIGURE => {
-            Err(Errno::EINVAL)
+        // No file system here takes parameters of these kinds; the flags of any mount do not look at the value.
+        _ if GENERIC_FLAGS.contains(&key.as_slice()) => {
+            if cmd == FsconfigCmd::FSCONFIG_SET_FD {
+                cx.thread.files().get_any(Fd(aux))?;
+            }
+            config.set(&key, None)
         }
-        _ => Err(Errno::EOPNOTSUPP),
+        _ => Err(Errno::EINVAL),
     }
 }
+
+/// Parameters of every file system, which are flags.
+const GENERIC_FLAGS: [&[u8]; 8] = [
+    b"ro",
+    b"rw",
+    b"sync",
+    b"async",
+    b"dirsync",
+    b"lazytime",
+    b"nolazytime",
+    b"mand",
+];
 
 pub fn fsmount(
     cx: &mut Ctx,

@@ -122,7 +122,7 @@ pub fn ppoll(
             other => other,
         })
     });
-    write_rest(tmo_p, deadline);
+    write_rest(cx, tmo_p, deadline);
     result
 }
 
@@ -136,10 +136,21 @@ fn read_timeout(timeout: UserPtr<Timespec>) -> Result<Option<u64>> {
     }
 }
 
+/// personality(2): select and its like leave their timeout as it is.
+fn timeouts_stick(cx: &Ctx) -> bool {
+    const STICKY_TIMEOUTS: u32 = 0x0400_0000;
+    let personality = cx
+        .thread
+        .personality
+        .load(core::sync::atomic::Ordering::Relaxed);
+    personality & STICKY_TIMEOUTS != 0
+}
+
 /// Tells how much of the time is left; a place that cannot be written is no error (Linux's rule).
-fn write_rest(timeout: UserPtr<Timespec>, deadline: Option<u64>) {
+fn write_rest(cx: &Ctx, timeout: UserPtr<Timespec>, deadline: Option<u64>) {
     if let Some(deadline) = deadline
         && deadline != 0
+        && !timeouts_stick(cx)
     {
         let left = deadline.saturating_sub(crate::time::monotonic_ns());
         let _ = timeout.write_if_given(&timespec(left as i64));
@@ -258,6 +269,7 @@ pub fn select(
     let result = select_fds(cx, nfds, [readfds, writefds, exceptfds], deadline);
     if let Some(deadline) = deadline
         && deadline != 0
+        && !timeouts_stick(cx)
     {
         let left = deadline.saturating_sub(crate::time::monotonic_ns());
         let _ = timeout.write_if_given(&super::time::timeval(left));
@@ -282,6 +294,6 @@ pub fn pselect6(
     let result = with_mask(cx, mask, |cx| {
         select_fds(cx, nfds, [readfds, writefds, exceptfds], deadline)
     });
-    write_rest(timeout, deadline);
+    write_rest(cx, timeout, deadline);
     result
 }

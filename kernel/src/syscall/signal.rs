@@ -260,8 +260,10 @@ fn queued_info(cx: &Ctx, info: UserPtr<Siginfo>, signo: i32, to_self: bool) -> R
 pub fn rt_sigqueueinfo(cx: &mut Ctx, tgid: Pid, sig: Signal, info: UserPtr<Siginfo>) -> Result<()> {
     let to_self = tgid.0 == cx.thread.process.pid as i32;
     let info = queued_info(cx, info, sig.0, to_self)?;
-    let target = find(tgid.0.unsigned_abs())
-        .filter(|_| tgid.0 > 0)
+    let wanted = u32::try_from(tgid.0).map_err(|_| Errno::ESRCH)?;
+    // The number of any of its threads stands for a process here.
+    let target = find(wanted)
+        .or_else(|| Some(crate::process::find_thread(wanted)?.process.clone()))
         .ok_or(Errno::ESRCH)?;
     let signo = if sig.0 == 0 { 0 } else { signal_number(sig)? };
     send_checked(cx, &target, (signo != 0).then_some(info), signo)

@@ -82,7 +82,11 @@ fn clock_kind(cx: &Ctx, clock: ClockId) -> Result<ClockKind> {
         ClockId::CLOCK_MONOTONIC | ClockId::CLOCK_BOOTTIME => ClockKind::Monotonic,
         ClockId::CLOCK_REALTIME_ALARM | ClockId::CLOCK_BOOTTIME_ALARM => {
             cx.thread.cred().require(crate::process::Cap::WAKE_ALARM)?;
-            ClockKind::Monotonic
+            if clock == ClockId::CLOCK_REALTIME_ALARM {
+                ClockKind::Wall(ClockId::CLOCK_REALTIME)
+            } else {
+                ClockKind::Monotonic
+            }
         }
         ClockId::CLOCK_PROCESS_CPUTIME_ID => ClockKind::ProcessCpu,
         ClockId::CLOCK_THREAD_CPUTIME_ID => ClockKind::ThreadCpu(cx.thread.tid()),

@@ -110,6 +110,8 @@ pub struct Vma<'a> {
     pub ino: u64,
     /// What it is called.
     pub name: VmaName<'a>,
+    /// Its memory policy as numa_maps names it; empty for the default.
+    pub policy: &'a str,
 }
 
 /// What an area has in memory: the lines of smaps, in bytes.

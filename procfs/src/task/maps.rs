@@ -32,6 +32,57 @@ pub(crate) fn read_rollup(cx: &TaskCx<'_>, out: &mut Text) -> Result<()> {
     rollup(start, end, &sum, out)
 }
 
+pub(crate) fn read_numa_maps(cx: &TaskCx<'_>, out: &mut Text) -> Result<()> {
+    cx.task.smaps(&mut |vma, usage| numa_line(vma, usage, out))
+}
+
+/// One line of numa_maps (numa(7)) of a machine with one node.
+pub fn numa_line(vma: &Vma<'_>, usage: &VmaUsage, out: &mut Text) -> Result<()> {
+    let policy = if vma.policy.is_empty() {
+        "default"
+    } else {
+        vma.policy
+    };
+    put!(out, "{:08x} {policy}", vma.start)?;
+    match vma.name {
+        VmaName::Path(path) => {
+            out.str(" file=")?;
+            out.escaped(path, b"\n\t= ")?;
+        }
+        VmaName::Special("[heap]") => out.str(" heap")?,
+        VmaName::Special("[stack]") => out.str(" stack")?,
+        _ => {}
+    }
+    let huge = vma.flags.contains(VmaFlags::HUGETLB);
+    let size = usage.kernel_page_size.max(1);
+    let held = usage.shared_hugetlb + usage.private_hugetlb;
+    let bytes = if huge {
+        out.str(" huge")?;
+        held
+    } else {
+        usage.rss
+    };
+    let pages = bytes / size;
+    if pages > 0 {
+        let anon = usage.anonymous / size;
+        let dirty = if huge {
+            pages
+        } else {
+            (usage.shared_dirty + usage.private_dirty) / size
+        };
+        for (name, count) in [("anon", anon), ("dirty", dirty)] {
+            if count > 0 {
+                put!(out, " {name}={count}")?;
+            }
+        }
+        if pages != anon && pages != dirty {
+            put!(out, " mapped={pages}")?;
+        }
+        put!(out, " N0={pages} kernelpagesize_kB={}", size >> 10)?;
+    }
+    out.str("\n")
+}
+
 /// One line of maps.
 pub fn line(vma: &Vma<'_>, out: &mut Text) -> Result<()> {
     let begin = out.len();

@@ -57,6 +57,7 @@ tables! {
         Entry::task("stat", 0o444, stat::read_stat),
         Entry::task("statm", 0o444, stat::read_statm),
         Entry::task("maps", 0o444, maps::read_maps).opened_with(Access::Read),
+        Entry::task("numa_maps", 0o444, maps::read_numa_maps).opened_with(Access::Read),
         Entry::other("mem", 0o600, Kind::Stream(Stream::Mem)).opened_with(Access::Attach),
         Entry::other("cwd", 0o777, Kind::Magic(Magic::Task(TaskLink::Cwd)))
             .opened_with(Access::Read),

@@ -248,6 +248,7 @@ fn parse_vma(line: &str) -> Vma<'_> {
         dev: dev(w[3], 16),
         ino: num(w[4]),
         name,
+        ..Vma::default()
     }
 }
 

@@ -6,6 +6,7 @@ mod advice;
 mod fault;
 mod memfd;
 mod mmap;
+mod numa;
 mod remap;
 
 pub const GROUPS: Family = &[
@@ -14,4 +15,5 @@ pub const GROUPS: Family = &[
     advice::CASES,
     fault::CASES,
     memfd::CASES,
+    numa::CASES,
 ];

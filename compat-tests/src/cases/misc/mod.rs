@@ -1,9 +1,11 @@
 //! The system as a whole: identity, information, random numbers, logs, AIO, privileged switches.
 
 use super::Family;
+
+mod keys;
 use crate::prelude::*;
 
-pub const GROUPS: Family = &[CASES];
+pub const GROUPS: Family = &[CASES, keys::CASES];
 
 fn as_text(b: &[u8]) -> String {
     b.iter()

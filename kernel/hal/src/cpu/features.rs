@@ -38,6 +38,7 @@ pub(crate) const FSGSBASE: Feature = Feature(7, 0, Ebx, 0);
 pub(crate) const SMEP: Feature = Feature(7, 0, Ebx, 7);
 pub(crate) const SMAP: Feature = Feature(7, 0, Ebx, 20);
 pub(crate) const UMIP: Feature = Feature(7, 0, Ecx, 2);
+pub(crate) const PKU: Feature = Feature(7, 0, Ecx, 3);
 pub(crate) const RDPID: Feature = Feature(7, 0, Ecx, 22);
 pub(crate) const RDTSCP: Feature = Feature(0x8000_0001, 0, Edx, 27);
 pub(crate) const XSAVEOPT: Feature = Feature(0xd, 1, Eax, 0);
@@ -57,17 +58,25 @@ pub(crate) fn has(feature: Feature) -> bool {
 
 static SMAP_ON: AtomicBool = AtomicBool::new(false);
 static FSGSBASE_ON: AtomicBool = AtomicBool::new(false);
+static PKU_ON: AtomicBool = AtomicBool::new(false);
 
 /// Notes what the boot CPU turned on; all CPUs do the same.
 pub(super) fn note_enabled() {
     SMAP_ON.store(has(SMAP), Ordering::Relaxed);
     FSGSBASE_ON.store(has(FSGSBASE), Ordering::Relaxed);
+    PKU_ON.store(has(PKU) && has(XSAVE), Ordering::Relaxed);
 }
 
 /// Whether user memory is closed to the kernel unless opened by STAC.
 #[inline]
 pub(crate) fn smap_enabled() -> bool {
     SMAP_ON.load(Ordering::Relaxed)
+}
+
+/// Whether pages have protection keys.
+#[inline]
+pub(crate) fn pku_enabled() -> bool {
+    PKU_ON.load(Ordering::Relaxed)
 }
 
 /// Whether the FS and GS base instructions may be used.
@@ -183,6 +192,8 @@ const NAMES: &[(Feature, &str)] = &[
     (Feature(6, 0, Eax, 2), "arat"),
     (Feature(7, 0, Ecx, 1), "avx512vbmi"),
     (UMIP, "umip"),
+    (PKU, "pku"),
+    (PKU, "ospke"),
     (Feature(7, 0, Ecx, 6), "avx512_vbmi2"),
     (Feature(7, 0, Ecx, 8), "gfni"),
     (Feature(7, 0, Ecx, 9), "vaes"),

@@ -27,8 +27,20 @@ pub(crate) struct Tss {
     pub(crate) ist: [u64; 7],
     _reserved2: u64,
     _reserved3: u16,
-    /// Beyond the limit: no port is open to user mode.
+    /// Where the bitmap of open ports starts; beyond the limit, no port is open to user mode.
     pub(crate) io_map_base: u16,
+    /// A clear bit opens a port to user mode. The processor wants a byte of ones at the end.
+    pub(crate) io_map: [u8; IO_MAP_BYTES + 1],
+}
+
+/// Bytes of the bitmap of I/O ports.
+pub(crate) const IO_MAP_BYTES: usize = 65536 / 8;
+
+impl Tss {
+    /// `io_map_base` when ports are open.
+    pub(crate) const IO_MAP_OFFSET: u16 = offset_of!(Tss, io_map) as u16;
+    /// `io_map_base` when none are.
+    pub(crate) const NO_IO_MAP: u16 = u16::MAX;
 }
 
 /// Per-CPU data of the machine layer.
@@ -62,6 +74,8 @@ pub(crate) struct CpuLocal {
     pub(crate) apic_id: AtomicU32,
     /// Id of the task whose extended registers this CPU holds, 0 for none.
     pub(crate) fpu_owner: Cell<u64>,
+    /// User mode may use some I/O ports.
+    pub(crate) ports_open: Cell<bool>,
     /// Debug registers hold breakpoints.
     pub(crate) debug_active: Cell<bool>,
     /// User mode may not read the time stamp counter (CR4.TSD).
@@ -131,10 +145,12 @@ impl CpuLocal {
                 ist: [0; 7],
                 _reserved2: 0,
                 _reserved3: 0,
-                io_map_base: size_of::<Tss>() as u16,
+                io_map_base: Tss::NO_IO_MAP,
+                io_map: [u8::MAX; IO_MAP_BYTES + 1],
             }),
             apic_id: AtomicU32::new(0),
             fpu_owner: Cell::new(0),
+            ports_open: Cell::new(false),
             debug_active: Cell::new(false),
             tsc_disabled: Cell::new(false),
             switched_from: Cell::new(ptr::null()),

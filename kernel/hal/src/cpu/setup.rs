@@ -28,6 +28,7 @@ const CR4_FSGSBASE: u64 = 1 << 16;
 const CR4_OSXSAVE: u64 = 1 << 18;
 const CR4_SMEP: u64 = 1 << 20;
 const CR4_SMAP: u64 = 1 << 21;
+const CR4_PKE: u64 = 1 << 22;
 
 /// What RDTSCP and RDPID return: the CPU's number, as Linux has it (node 0 above bit 12).
 const MSR_TSC_AUX: u32 = 0xc000_0103;
@@ -92,7 +93,8 @@ pub(crate) fn init_current() {
     let cr4 = wanted
         .iter()
         .filter(|(feature, _)| features::has(*feature))
-        .fold(CR4_OSFXSR | CR4_OSXMMEXCPT, |bits, (_, bit)| bits | bit);
+        .fold(CR4_OSFXSR | CR4_OSXMMEXCPT, |bits, (_, bit)| bits | bit)
+        | if features::pku_enabled() { CR4_PKE } else { 0 };
     // SAFETY: only features that the CPU has are turned on, on top of what the entry code set; the
     // system-call registers name the kernel's own entry and segments.
     unsafe {

@@ -17,6 +17,9 @@ pub(super) const GLOBAL: u64 = 1 << 8;
 /// supervisor page would be open to the kernel's own copies to and from user memory.
 pub(super) const NO_ACCESS: u64 = 1 << 9;
 pub(super) const NO_EXEC: u64 = 1 << 63;
+/// The protection key; ignored by CPUs without them.
+const KEY: u64 = 0xf << KEY_SHIFT;
+const KEY_SHIFT: u32 = 59;
 
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
@@ -54,10 +57,11 @@ pub(super) const fn with_pfn(pfn: usize, flags: u64) -> u64 {
 
 /// The flag bits of a user mapping with `prot`.
 pub(super) fn user_flags(prot: PageProt) -> u64 {
-    if prot.is_empty() {
-        return NO_ACCESS | USER | NO_EXEC;
+    let key = (prot.key() as u64) << KEY_SHIFT;
+    if prot.allows_nothing() {
+        return NO_ACCESS | USER | NO_EXEC | key;
     }
-    let mut flags = PRESENT | USER;
+    let mut flags = PRESENT | USER | key;
     if prot.contains(PageProt::WRITE) {
         flags |= WRITE;
     }
@@ -69,10 +73,11 @@ pub(super) fn user_flags(prot: PageProt) -> u64 {
 
 /// What a mapped leaf entry allows.
 pub(super) fn prot(entry: u64) -> PageProt {
+    let key = ((entry & KEY) >> KEY_SHIFT) as u32;
     if entry & PRESENT == 0 {
-        return PageProt::empty();
+        return PageProt::empty().with_key(key);
     }
-    let mut prot = PageProt::READ;
+    let mut prot = PageProt::READ.with_key(key);
     prot.set(PageProt::WRITE, entry & WRITE != 0);
     prot.set(PageProt::EXEC, entry & NO_EXEC == 0);
     prot
@@ -91,5 +96,6 @@ pub(super) const fn loses(old: u64, new: u64) -> bool {
     let same_frame = old & ADDRESS == new & ADDRESS;
     let kept = old & (PRESENT | WRITE) & !new == 0;
     let exec_kept = old & NO_EXEC != 0 || new & NO_EXEC == 0;
-    !(same_frame && kept && exec_kept)
+    let same_key = old & KEY == new & KEY;
+    !(same_frame && kept && exec_kept && same_key)
 }

@@ -40,6 +40,37 @@ bitflags::bitflags! {
         const WRITE = 2;
         /// Executable.
         const EXEC = 4;
+        /// Where the protection key is: see [`PageProt::with_key`].
+        const KEY = 0xf0;
+    }
+}
+
+impl PageProt {
+    const KEY_SHIFT: u32 = 4;
+
+    /// The same with protection key `key` (0 to 15).
+    pub const fn with_key(self, key: u32) -> Self {
+        let key = Self::from_bits_retain((key << Self::KEY_SHIFT) & Self::KEY.bits());
+        self.difference(Self::KEY).union(key)
+    }
+
+    /// The protection key.
+    pub const fn key(self) -> u32 {
+        self.intersection(Self::KEY).bits() >> Self::KEY_SHIFT
+    }
+
+    /// The same without writing; what could be written can still be read.
+    pub const fn read_only(self) -> Self {
+        if self.contains(Self::WRITE) {
+            self.difference(Self::WRITE).union(Self::READ)
+        } else {
+            self
+        }
+    }
+
+    /// Whether it allows nothing at all.
+    pub const fn allows_nothing(self) -> bool {
+        self.difference(Self::KEY).is_empty()
     }
 }
 

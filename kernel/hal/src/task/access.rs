@@ -24,7 +24,7 @@ use crate::{
 pub struct Refused;
 
 /// Keeps a task that does not run from being woken.
-struct Hold<'a> {
+pub(super) struct Hold<'a> {
     task: &'a Task,
     _irqs_off: IrqGuard,
 }
@@ -36,13 +36,13 @@ impl Drop for Hold<'_> {
 }
 
 impl Task {
-    fn is_current(&self) -> bool {
+    pub(super) fn is_current(&self) -> bool {
         core::ptr::eq(self, local::current())
     }
 
     /// Takes hold of a task that is new or sleeps and that its CPU has left. `None` if it runs, waits
     /// for a CPU, or has exited.
-    fn hold(&self) -> Option<Hold<'_>> {
+    pub(super) fn hold(&self) -> Option<Hold<'_>> {
         let guard = irq::disable();
         loop {
             let old = self.state.load(Ordering::Relaxed);
@@ -193,6 +193,20 @@ impl Task {
         self.with_stale_fpu(|task| task.fpu.import(&image))
     }
 
+    /// Sets the current task's rights to pages with protection key `key`: bit 0 forbids access, bit 1 writing.
+    /// Without protection keys nothing happens.
+    pub fn set_key_rights(&self, key: u32, rights: u32) -> Result<(), Refused> {
+        if !self.is_current() || key > 15 {
+            return Err(Refused);
+        }
+        self.fpu_sync();
+        let shift = 2 * key;
+        self.with_stale_fpu(|task| {
+            let others = task.fpu.pkru() & !(3 << shift);
+            task.fpu.set_pkru(others | (rights & 3) << shift);
+        })
+    }
+
     /// Gives it the initial extended registers.
     pub(crate) fn fpu_reset(&self) -> Result<(), Refused> {
         self.with_stale_fpu(|task| task.fpu.reset())
@@ -205,6 +219,7 @@ impl Task {
             local().fpu_owner.set(0);
             self.fpu_dirty.set(false);
             change(self);
+            fpu::load_pkru(self.fpu.pkru());
         } else {
             let _hold = self.hold().ok_or(Refused)?;
             self.fpu_cpu.set(NO_CPU);

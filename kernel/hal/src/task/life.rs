@@ -67,6 +67,7 @@ impl Task {
             debug: Cell::default(),
             // As its creator's.
             tsc_disabled: AtomicBool::new(super::creator_tsc_disabled()),
+            ports: UnsafeCell::new(None),
             run_tsc: AtomicU64::new(0),
             switched_in: AtomicU64::new(0),
             user_samples: AtomicU32::new(0),

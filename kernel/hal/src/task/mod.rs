@@ -17,6 +17,7 @@
 
 mod access;
 mod life;
+mod ports;
 mod switch;
 
 use alloc::{boxed::Box, sync::Arc};
@@ -45,6 +46,7 @@ pub(crate) use life::{
     before_user, idle_loop, init_boot, new_idle, run_first, set_current_idle, stack_overflow_at,
 };
 pub use life::{exit, idle};
+pub use ports::{PORTS, PortMap};
 pub(crate) use switch::prepare_user;
 pub use switch::{cond_resched, schedule, yield_now};
 
@@ -115,6 +117,8 @@ pub struct Task {
     debug: Cell<DebugRegs>,
     /// Its user mode may not read the time stamp counter.
     tsc_disabled: AtomicBool,
+    /// The I/O ports that its user mode may use.
+    ports: UnsafeCell<Option<Arc<ports::PortMap>>>,
     /// Ticks of the TSC that it ran, up to its last switch.
     run_tsc: AtomicU64,
     /// TSC when it was switched to.

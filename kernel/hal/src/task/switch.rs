@@ -243,10 +243,13 @@ impl Task {
         paging::activate(Some(page_table));
         let (fs, gs) = self.saved_bases();
         access::write_bases(fs, gs);
+        // Unlike the other extended registers, the kernel's own copies to and from user memory go by it.
+        fpu::load_pkru(self.fpu.pkru());
         if cpu.fpu_owner.get() == self.id && self.fpu_cpu.get() != cpu.id.get() {
             // This CPU holds an older state of the task than another one saved.
             cpu.fpu_owner.set(0);
         }
+        self.load_ports();
         let debug = self.debug.get();
         if debug.dr7 != 0 || cpu.debug_active.get() {
             access::load_debug_regs(&debug);

@@ -8,7 +8,7 @@ use keel_hal::{frame, heap};
 use keel_procfs::{MemInfo, Slab, Zone};
 
 use crate::fs::{page_cache, tmpfs};
-use crate::mm::huge;
+use crate::mm::{commit, huge, hugetlb};
 use crate::prelude::*;
 use crate::process::pid;
 
@@ -70,6 +70,7 @@ pub fn meminfo() -> MemInfo {
     let usage = Usage::now();
     let cached = usage.cache.cached as u64;
     let total = usage.frames.total as u64;
+    let huge = hugetlb::counts();
     MemInfo {
         total: bytes(total),
         free: bytes(usage.frames.free as u64),
@@ -84,25 +85,16 @@ pub fn meminfo() -> MemInfo {
         slab_unreclaimable: bytes(usage.heap),
         kernel_stack: bytes(usage.stacks),
         page_tables: bytes(usage.tables),
-        // There is no limit on what may be promised but memory itself (overcommit_memory is 1).
-        commit_limit: bytes(total / 2),
-        committed_as: bytes(committed()),
+        commit_limit: bytes(commit::limit() as u64),
+        committed_as: bytes(commit::committed() as u64),
+        huge_pages: [huge.total, huge.free, huge.reserved, 0].map(|count| count as u64),
+        hugetlb: huge.total as u64 * HUGE_PAGE,
         anon_huge_pages: keel_hal::paging::huge_pages() as u64 * HUGE_PAGE,
         huge_page_size: HUGE_PAGE,
         direct_map_2m: bytes(total) / HUGE_PAGE * HUGE_PAGE,
         direct_map_4k: bytes(total) % HUGE_PAGE,
         ..MemInfo::default()
     }
-}
-
-/// Pages of private writable memory that programs have mapped, touched or not.
-fn committed() -> u64 {
-    let processes = crate::process::all();
-    let spaces = processes.iter().filter_map(|p| p.main_thread()?.mm_opt());
-    spaces
-        .map(|mm| mm.stats())
-        .map(|stats| (stats.data + stats.stack) as u64)
-        .sum()
 }
 
 /// The counters of /proc/vmstat that the kernel keeps, in Linux's order.

@@ -27,6 +27,7 @@ use crate::prelude::*;
 use inode::ProcInode;
 use instance::Instance;
 use keel_procfs::Node;
+pub use memory::{meminfo, vmstat};
 
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 

@@ -3,13 +3,15 @@
 //! What the kernel has as a constant can be read; a write is taken only if it changes nothing, and is EINVAL otherwise,
 //! as a value out of range would be.
 
-use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use keel_procfs::{Ctl, CtlValue};
 
 use crate::fs::notify::{dnotify, inotify};
 use crate::fs::{NR_OPEN, locks, page_cache, protected};
 use crate::ipc::aio;
+use crate::mm::commit;
 use crate::prelude::*;
+use crate::process::keys::quota;
 use crate::process::{Cap, core_dump, exec, nsproxy, pid, seccomp};
 use crate::{device, mm, printk, process, sched, syscall};
 
@@ -29,6 +31,10 @@ fn int(value: i64) -> Option<CtlValue> {
 
 fn load(value: &AtomicU32) -> Option<CtlValue> {
     int(i64::from(value.load(Ordering::Relaxed)))
+}
+
+fn load64(value: &AtomicU64) -> Option<CtlValue> {
+    int(value.load(Ordering::Relaxed) as i64)
 }
 
 fn text(value: &str) -> Option<CtlValue> {
@@ -121,6 +127,10 @@ fn kernel(ctl: Ctl) -> Option<CtlValue> {
         Ctl::KernelCtrlAltDel => int(i64::from(syscall::CTRL_ALT_DEL.load(Ordering::Relaxed))),
         Ctl::KernelDomainname => names().map(|names| CtlValue::Text(names.domain)),
         Ctl::KernelHostname => names().map(|names| CtlValue::Text(names.host)),
+        Ctl::KernelKeysMaxkeys => load(&quota::MAX_KEYS),
+        Ctl::KernelKeysMaxbytes => load(&quota::MAX_BYTES),
+        Ctl::KernelKeysRootMaxkeys => load(&quota::ROOT_MAX_KEYS),
+        Ctl::KernelKeysRootMaxbytes => load(&quota::ROOT_MAX_BYTES),
         Ctl::KernelNgroupsMax => int(NGROUPS_MAX),
         Ctl::KernelOsrelease => text(syscall::RELEASE),
         Ctl::KernelOstype => text("Linux"),
@@ -152,7 +162,7 @@ fn kernel(ctl: Ctl) -> Option<CtlValue> {
     }
 }
 
-/// /proc/sys/vm. Memory is promised without limit, and given as long as there is any.
+/// /proc/sys/vm.
 fn vm(ctl: Ctl) -> Option<CtlValue> {
     match ctl {
         // Can only be written.
@@ -162,7 +172,21 @@ fn vm(ctl: Ctl) -> Option<CtlValue> {
         Ctl::VmMinFreeKbytes => {
             int((keel_hal::frame::stats().low_watermark * PAGE_SIZE / 1024) as i64)
         }
-        Ctl::VmOvercommitMemory => int(1),
+        Ctl::VmOvercommitMemory => int(i64::from(commit::MODE.load(Ordering::Relaxed))),
+        Ctl::VmOvercommitRatio => load(&commit::RATIO),
+        Ctl::VmOvercommitKbytes => load64(&commit::KBYTES),
+        Ctl::VmAdminReserveKbytes => load64(&commit::ADMIN_RESERVE_KBYTES),
+        Ctl::VmUserReserveKbytes => load64(&commit::USER_RESERVE_KBYTES),
+        Ctl::VmNrHugepages | Ctl::VmNrHugepagesMempolicy => int(mm::hugetlb::counts().total as i64),
+        Ctl::VmNrOvercommitHugepages => int(0),
+        Ctl::VmOomKillAllocatingTask => {
+            int(i64::from(mm::oom::KILL_ALLOCATING.load(Ordering::Relaxed)))
+        }
+        Ctl::VmPanicOnOom => load(&mm::oom::PANIC_ON_OOM),
+        Ctl::VmUnprivilegedUserfaultfd => int(i64::from(
+            mm::userfault::UNPRIVILEGED.load(Ordering::Relaxed),
+        )),
+        Ctl::VmLegacyVaLayout | Ctl::VmZoneReclaimMode => int(0),
         _ => None,
     }
 }
@@ -208,6 +232,10 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
             let max = u64::try_from(number).map_err(|_| Errno::EINVAL)?;
             aio::MAX_REQUESTS.store(max, Ordering::Relaxed);
         }
+        Ctl::KernelKeysMaxkeys => quota::MAX_KEYS.store(small()?, Ordering::Relaxed),
+        Ctl::KernelKeysMaxbytes => quota::MAX_BYTES.store(small()?, Ordering::Relaxed),
+        Ctl::KernelKeysRootMaxkeys => quota::ROOT_MAX_KEYS.store(small()?, Ordering::Relaxed),
+        Ctl::KernelKeysRootMaxbytes => quota::ROOT_MAX_BYTES.store(small()?, Ordering::Relaxed),
         Ctl::KernelPanic => set_panic(i32::try_from(number).map_err(|_| Errno::EINVAL)?),
         Ctl::KernelPidMax if number >= PID_MAX_MIN => {
             pid::PID_MAX.store(
@@ -231,6 +259,28 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
             sched::bandwidth::set(sched::bandwidth::period_us(), number)?;
         }
         Ctl::VmDropCaches => drop_caches(number),
+        Ctl::VmOvercommitMemory => commit::MODE.store(number as u8, Ordering::Relaxed),
+        Ctl::VmOvercommitRatio => {
+            commit::RATIO.store(small()?, Ordering::Relaxed);
+            commit::KBYTES.store(0, Ordering::Relaxed);
+        }
+        Ctl::VmOvercommitKbytes => commit::KBYTES.store(number as u64, Ordering::Relaxed),
+        Ctl::VmAdminReserveKbytes => {
+            commit::ADMIN_RESERVE_KBYTES.store(number as u64, Ordering::Relaxed);
+        }
+        Ctl::VmUserReserveKbytes => {
+            commit::USER_RESERVE_KBYTES.store(number as u64, Ordering::Relaxed);
+        }
+        Ctl::VmNrHugepages | Ctl::VmNrHugepagesMempolicy => {
+            mm::hugetlb::resize(usize::try_from(number).map_err(|_| Errno::EINVAL)?)?;
+        }
+        Ctl::VmOomKillAllocatingTask => {
+            mm::oom::KILL_ALLOCATING.store(number != 0, Ordering::Relaxed);
+        }
+        Ctl::VmPanicOnOom => mm::oom::PANIC_ON_OOM.store(small()?, Ordering::Relaxed),
+        Ctl::VmUnprivilegedUserfaultfd => {
+            mm::userfault::UNPRIVILEGED.store(number != 0, Ordering::Relaxed);
+        }
         _ => return keep(ctl, device, value),
     }
     Ok(())

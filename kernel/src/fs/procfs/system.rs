@@ -37,6 +37,7 @@ const FEATURES: Features = Features::KMSG
     .union(Features::SLABINFO)
     .union(Features::SYSVIPC)
     .union(Features::SYSRQ)
+    .union(Features::KEYS)
     .union(Features::MAP_FILES)
     .union(Features::COREDUMP)
     .union(Features::PAGE_MONITOR)
@@ -172,6 +173,16 @@ impl System for Machine {
 
     fn locks(&self) -> Vec<FileLock> {
         crate::fs::locks::all().iter().map(file_lock).collect()
+    }
+
+    fn key_users(&self) -> Vec<keel_procfs::KeyUser> {
+        process::keys::report::users()
+    }
+
+    fn keys(&self) -> Vec<keel_procfs::Key> {
+        process::current_opt().map_or_else(Vec::new, |thread| {
+            process::keys::report::keys(&process::keys::Caller::new(&thread))
+        })
     }
 
     fn tty_drivers(&self) -> Vec<TtyDriver> {

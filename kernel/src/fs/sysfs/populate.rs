@@ -12,7 +12,7 @@ use keel_sysfs::pci::PciFunction;
 use keel_sysfs::virtio::Virtio;
 use keel_sysfs::{Attrs, Id, Registry};
 
-use super::sources::{ActiveConsole, BlockInfo, Cpus, HugePages, PciConfig, caches};
+use super::sources::{ActiveConsole, BlockInfo, Cpus, HugePages, Node, PciConfig, caches};
 use crate::block::{self, BlockDevice};
 use crate::device;
 use crate::prelude::*;
@@ -23,9 +23,13 @@ const PCI_ROOT_BUS: u8 = 0;
 /// Enters everything that was found. What cannot be entered is missing, and said so.
 pub fn run(tree: &mut Registry) {
     type Step = fn(&mut Registry) -> Result<()>;
-    let steps: [(&str, Step); 7] = [
+    let steps: [(&str, Step); 8] = [
         ("kernel", |tree| tree.add_kernel()),
         ("cpu", add_cpus),
+        ("memory node", |tree| {
+            let cpus: Arc<dyn CpuSource> = Arc::new(Cpus);
+            tree.add_node0(&cpus, Arc::new(Node))
+        }),
         ("huge pages", |tree| {
             tree.add_huge_pages(Arc::new(HugePages))
         }),

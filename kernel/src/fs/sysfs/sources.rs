@@ -242,3 +242,16 @@ impl ConsoleSource for ActiveConsole {
             .collect()
     }
 }
+
+/// The one memory node.
+pub struct Node;
+
+impl keel_sysfs::cpu::NodeSource for Node {
+    fn meminfo(&self) -> keel_procfs::MemInfo {
+        crate::fs::procfs::meminfo()
+    }
+
+    fn vmstat(&self) -> Vec<(&'static str, u64)> {
+        crate::fs::procfs::vmstat()
+    }
+}

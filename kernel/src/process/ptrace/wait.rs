@@ -123,6 +123,6 @@ fn take_end(me: &Arc<Process>, leader: &Arc<Thread>, status: i32) -> bool {
             exit::notify_parent(process, &parent, status);
             true
         }
-        _ => reap(me, process),
+        _ => reap(me, process, true),
     }
 }

@@ -126,9 +126,14 @@ fn run_handler(cx: &mut Ctx, info: &SigInfo, action: &Action) {
     crate::process::rseq::interrupted(cx.thread, cx.user);
     let stepping = ptrace::suspend_step(cx);
     if frame::push(cx, info, action).is_err() {
-        // No room for the frame: the program dies of it, even if it catches SIGSEGV.
+        // No room for the frame. A program that catches SIGSEGV elsewhere can go on; one whose frame for SIGSEGV itself
+        // finds no room dies.
         log::debug!("{}: bad signal stack", cx.thread.comm());
-        exit::do_group_exit(cx.thread, sig::SEGV);
+        if info.signo() == sig::SEGV {
+            exit::do_group_exit(cx.thread, sig::SEGV);
+        } else {
+            super::force_segv(cx.thread);
+        }
     } else if stepping {
         ptrace::notify_step(cx);
     }

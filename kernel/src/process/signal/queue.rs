@@ -45,6 +45,13 @@ impl SigInfo {
         }
     }
 
+    /// An access that a protection key forbids.
+    pub fn key_fault(addr: u64, key: u32) -> Self {
+        Self {
+            raw: Siginfo::pkey_fault(addr, key),
+        }
+    }
+
     /// A change of a child, `status` as in waitid(2).
     pub fn child(signo: i32, code: i32, pid: u32, uid: u32, status: i32, usage: &Usage) -> Self {
         const NS_PER_TICK: u64 = 10_000_000;

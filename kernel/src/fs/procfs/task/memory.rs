@@ -9,7 +9,7 @@ use keel_procfs::{DevNo, Stat, Statm, StatusMem, Text, Vma, VmaFlags, VmaName, V
 use super::TaskRef;
 use super::files::{dev_no, shown};
 use crate::fs::File;
-use crate::mm::{AddressSpace, MmStats, VmFlags, VmaInfo};
+use crate::mm::{AddressSpace, MemPolicy, MmStats, VmFlags, VmaInfo};
 use crate::prelude::*;
 use crate::process::Thread;
 
@@ -19,6 +19,8 @@ const HUGE_PAGE: u64 = 2 << 20;
 
 /// What stands behind an area without a file that is shared, as Linux names it.
 const SHARED_ANON: &[u8] = b"/dev/zero (deleted)";
+/// The same of huge pages.
+const HUGE_ANON: &[u8] = b"/anon_hugepage (deleted)";
 /// Minor number of the kernel's own tmpfs.
 const SHARED_ANON_DEV: DevNo = DevNo { major: 0, minor: 1 };
 
@@ -31,6 +33,7 @@ struct Area {
     offset: u64,
     file: Option<Arc<File>>,
     name: Option<Arc<[u8]>>,
+    policy: Option<Arc<MemPolicy>>,
 }
 
 impl Area {
@@ -43,6 +46,7 @@ impl Area {
             offset: info.offset,
             file: info.file.clone(),
             name: info.name.clone(),
+            policy: info.policy.clone(),
         }
     }
 
@@ -81,11 +85,6 @@ impl Area {
         );
         out.set(VmaFlags::MAYEXEC, !self.flags.contains(VmFlags::NO_MAYEXEC));
         out.set(VmaFlags::MAYSHARE, self.shared());
-        let private_writable = !self.shared() && self.prot.contains(PageProt::WRITE);
-        out.set(
-            VmaFlags::ACCOUNT,
-            private_writable && !self.flags.contains(VmFlags::NORESERVE),
-        );
         out
     }
 
@@ -94,6 +93,7 @@ impl Area {
             start: self.start as u64,
             end: self.end as u64,
             flags: self.proc_flags(),
+            policy: self.policy.as_ref().map_or("", |policy| policy.describe()),
             ..Vma::default()
         };
         let path;
@@ -112,6 +112,8 @@ impl Area {
                 VmaName::Anon
             };
             vma.name = anon(name);
+        } else if self.flags.contains(VmFlags::HUGETLB) {
+            vma.name = VmaName::Path(HUGE_ANON);
         } else if self.shared() {
             vma.name = VmaName::Path(SHARED_ANON);
             vma.dev = SHARED_ANON_DEV;
@@ -126,7 +128,7 @@ const PROT: [(PageProt, VmaFlags); 3] = [
     (PageProt::EXEC, VmaFlags::EXEC),
 ];
 
-const FLAGS: [(VmFlags, VmaFlags); 13] = [
+const FLAGS: [(VmFlags, VmaFlags); 16] = [
     (VmFlags::SHARED, VmaFlags::SHARED),
     (VmFlags::GROWSDOWN, VmaFlags::GROWSDOWN),
     (VmFlags::LOCKED, VmaFlags::LOCKED),
@@ -140,6 +142,9 @@ const FLAGS: [(VmFlags, VmaFlags); 13] = [
     (VmFlags::SEQUENTIAL, VmaFlags::SEQ_READ),
     (VmFlags::RANDOM, VmaFlags::RAND_READ),
     (VmFlags::SEALED, VmaFlags::SEALED),
+    (VmFlags::ACCOUNT, VmaFlags::ACCOUNT),
+    (VmFlags::HUGETLB, VmaFlags::HUGETLB),
+    (VmFlags::UFFD_MISSING, VmaFlags::UFFD_MISSING),
 ];
 
 const SPECIAL: [(VmFlags, &str); 4] = [
@@ -198,8 +203,12 @@ fn usage(mm: &AddressSpace, area: &Area) -> VmaUsage {
         kernel_page_size: PAGE,
         mmu_page_size: PAGE,
         thp_eligible: eligible(mm, area),
+        protection_key: keel_hal::fpu::has_protection_keys().then(|| area.prot.key()),
         ..VmaUsage::default()
     };
+    if area.flags.contains(VmFlags::HUGETLB) {
+        return huge_usage(mm, area, sum);
+    }
     let shmem = area.is_shmem();
     mm.for_each_page(area.start, area.end, |_, page| {
         let size = if page.huge { HUGE_PAGE } else { PAGE };
@@ -237,6 +246,23 @@ fn usage(mm: &AddressSpace, area: &Area) -> VmaUsage {
     if area.flags.contains(VmFlags::LOCKED) {
         sum.locked = sum.pss;
     }
+    sum
+}
+
+/// The same for huge pages of a pool, which have lines of their own.
+fn huge_usage(mm: &AddressSpace, area: &Area, mut sum: VmaUsage) -> VmaUsage {
+    sum.kernel_page_size = HUGE_PAGE;
+    sum.mmu_page_size = HUGE_PAGE;
+    // The pool's reference, the mapping's and the visitor's.
+    const SOLE: u32 = 3;
+    mm.for_each_page(area.start, area.end, |_, page| {
+        let slot = if page.frame.ref_count() > SOLE {
+            &mut sum.shared_hugetlb
+        } else {
+            &mut sum.private_hugetlb
+        };
+        *slot += HUGE_PAGE;
+    });
     sum
 }
 
