@@ -365,9 +365,7 @@ impl UnixSocket {
         if state.read_shut || matches!(state.stage, Stage::Closed) {
             return Err(Refused::Gone);
         }
-        let full = state.queued > 0 && state.queued + message.data.len() > limit;
-        let many = self.kind == Kind::Datagram && state.queue.len() >= DATAGRAMS_MAX;
-        if full || many {
+        if !self.has_room(&state, message.data.len(), limit) {
             return Err(Refused::Full(message));
         }
         state.queued += message.data.len();
@@ -377,9 +375,18 @@ impl UnixSocket {
         Ok(())
     }
 
+    /// Whether a message of `len` bytes fits into the queue: always into an empty one.
+    fn has_room(&self, state: &State, len: usize, limit: usize) -> bool {
+        let fits = state.queued == 0 || state.queued + len <= limit;
+        fits && (self.kind != Kind::Datagram || state.queue.len() < DATAGRAMS_MAX)
+    }
+
+    /// Waits until `target` takes `len` bytes, by the very rule of [`Self::deliver`]: with a laxer one the sender
+    /// would come back at once and never let the receiver run.
     fn wait_for_room(
         &self,
         target: &UnixSocket,
+        len: usize,
         deadline: Option<u64>,
         nonblock: bool,
     ) -> Result<()> {
@@ -390,8 +397,7 @@ impl UnixSocket {
         let room = || {
             let state = target.state.lock();
             let gone = state.read_shut || matches!(state.stage, Stage::Closed);
-            let few = target.kind != Kind::Datagram || state.queue.len() < DATAGRAMS_MAX;
-            (gone || (state.queued < limit && few)).then_some(())
+            (gone || target.has_room(&state, len, limit)).then_some(())
         };
         match target
             .writable
@@ -460,7 +466,9 @@ impl UnixSocket {
                     Err(Refused::Gone) => return Err(Errno::ECONNREFUSED),
                     Err(Refused::Full(back)) => {
                         message = back;
-                        if let Err(error) = self.wait_for_room(target, deadline, nonblock) {
+                        if let Err(error) =
+                            self.wait_for_room(target, message.data.len(), deadline, nonblock)
+                        {
                             return if total > 0 { Ok(total) } else { Err(error) };
                         }
                     }
