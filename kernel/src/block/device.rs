@@ -5,10 +5,11 @@
 //! device nodes with its number share (see [`crate::fs::block_file`]).
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use keel_abi::flags::IoctlCmd;
 use keel_abi::types::Dev;
 
 use super::{Batch, Done, Op, Request, SECTOR_SHIFT, Segment, Stats};
-use crate::fs::Inode;
+use crate::fs::{File, Inode};
 use crate::prelude::*;
 
 /// What a device can do.
@@ -42,6 +43,20 @@ pub trait Driver: Send + Sync {
 
     /// Tells the device of what was submitted.
     fn kick(&self);
+
+    /// Requests of ioctl(2) that are the driver's own: ENOTTY.
+    fn ioctl(
+        &self,
+        _device: &Arc<BlockDevice>,
+        _file: &File,
+        _cmd: IoctlCmd,
+        _arg: u64,
+    ) -> Result<usize> {
+        Err(Errno::ENOTTY)
+    }
+
+    /// The last user of a whole disk is gone. May sleep.
+    fn idle(&self, _device: &Arc<BlockDevice>) {}
 }
 
 /// A disk, as its driver describes it.
@@ -140,7 +155,7 @@ impl BlockDevice {
             disk: disk.clone(),
             number,
             name,
-            dev: Dev::new(disk.dev.major, disk.dev.minor + number),
+            dev: number_of(disk, number),
             start,
             sectors: AtomicU64::new(sectors),
             part_uuid: None,
@@ -156,6 +171,35 @@ impl BlockDevice {
     /// Sectors of 512 bytes.
     pub fn sectors(&self) -> u64 {
         self.sectors.load(Ordering::Relaxed)
+    }
+
+    /// Changes its size: the file behind a loop device is another or has grown.
+    pub fn set_sectors(self: &Arc<Self>, sectors: u64) {
+        self.sectors.store(sectors, Ordering::Relaxed);
+        let bytes = self.bytes();
+        self.inode().update_attr(|attr| attr.size = bytes);
+    }
+
+    /// One user less; the driver hears of the last.
+    pub fn put(self: &Arc<Self>) {
+        if self.users.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let whole = if self.number == 0 {
+            Some(self.clone())
+        } else {
+            super::whole(&self.disk)
+        };
+        let Some(whole) = whole else { return };
+        let used = |device: &Arc<BlockDevice>| device.users.load(Ordering::Acquire) > 0;
+        if !used(&whole) && !self.disk.parts.read().iter().any(used) {
+            self.disk.driver.idle(&whole);
+        }
+    }
+
+    /// Requests of ioctl(2) that are the driver's own: ENOTTY.
+    pub fn ioctl(self: &Arc<Self>, file: &File, cmd: IoctlCmd, arg: u64) -> Result<usize> {
+        self.disk.driver.ioctl(self, file, cmd, arg)
     }
 
     /// Bytes.
@@ -330,6 +374,15 @@ impl BlockDevice {
         batch.wait()?;
         started.map(drop)
     }
+}
+
+/// The device number of a partition: one of the disk's own, or beyond those one of a range that all disks share.
+fn number_of(disk: &Disk, number: u32) -> Dev {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    if number < disk.minors {
+        return Dev::new(disk.dev.major, disk.dev.minor + number);
+    }
+    Dev::new(super::EXTENDED_MAJOR, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Memory for `len` bytes or the beginning of them: in one block if there is one.

@@ -7,6 +7,7 @@
 //! The page cache of a device and its files in /dev are in [`crate::fs::block_file`].
 
 mod device;
+mod loop_device;
 mod partition;
 mod probe;
 mod request;
@@ -22,11 +23,16 @@ pub use request::{Batch, Builder, Done, Op, Request, Segment};
 pub use stats::Stats;
 
 use crate::device::virtio_blk;
-use crate::fs::{FileOps, Inode, block_file, devtmpfs};
+use crate::fs::{FileOps, Inode, block_file, devtmpfs, sysfs};
 use crate::prelude::*;
 
 /// log2 of the unit that sector numbers count (whatever the device's own unit is).
 pub const SECTOR_SHIFT: u32 = 9;
+
+/// Partitions of one disk that are looked at.
+const MAX_PARTITIONS: u32 = 255;
+/// Major number of partitions beyond a disk's own numbers.
+pub const EXTENDED_MAJOR: u32 = 259;
 
 /// Whole disks, in order of registration.
 static DISKS: RwSpinLock<Vec<Arc<BlockDevice>>> = RwSpinLock::new(Vec::new());
@@ -34,6 +40,7 @@ static DISKS: RwSpinLock<Vec<Arc<BlockDevice>>> = RwSpinLock::new(Vec::new());
 /// Finds the disks.
 pub fn init() {
     virtio_blk::init();
+    loop_device::init();
 }
 
 /// Makes a disk of `sectors` sectors known, with the partitions on it.
@@ -41,16 +48,26 @@ pub fn register_disk(disk: Disk, sectors: u64) -> Arc<BlockDevice> {
     let disk = Arc::new(disk);
     let whole = Arc::new(BlockDevice::new(&disk, 0, 0, sectors));
     DISKS.write().push(whole.clone());
-    let mib = sectors >> 11;
-    log::info!(
-        "{}: {sectors} 512-byte logical blocks ({mib} MiB)",
-        disk.name
-    );
+    if sectors > 0 {
+        let mib = sectors >> 11;
+        log::info!(
+            "{}: {sectors} 512-byte logical blocks ({mib} MiB)",
+            disk.name
+        );
+    }
     add_node(&whole);
     if let Err(error) = scan_partitions(&whole) {
         log::error!("{}: unable to read partition table ({error:?})", disk.name);
     }
+    sysfs::disk_added(&whole);
     whole
+}
+
+/// Takes a disk away that nobody uses.
+pub fn unregister_disk(whole: &Arc<BlockDevice>) {
+    sysfs::disk_removed(whole);
+    devtmpfs::remove_node(&whole.name);
+    DISKS.write().retain(|disk| !Arc::ptr_eq(disk, whole));
 }
 
 fn add_node(device: &BlockDevice) {
@@ -75,7 +92,10 @@ pub fn scan_partitions(whole: &Arc<BlockDevice>) -> Result<()> {
         devtmpfs::remove_node(&part.name);
     }
     let mut names = String::new();
-    for entry in found.into_iter().filter(|entry| entry.number < disk.minors) {
+    for entry in found
+        .into_iter()
+        .filter(|entry| entry.number <= MAX_PARTITIONS)
+    {
         let mut part = BlockDevice::new(disk, entry.number, entry.start, entry.sectors);
         part.part_uuid = entry.uuid;
         part.part_label = entry.label;
@@ -88,6 +108,7 @@ pub fn scan_partitions(whole: &Arc<BlockDevice>) -> Result<()> {
     if !names.is_empty() {
         log::info!(" {}:{names}", disk.name);
     }
+    sysfs::partitions_changed(whole);
     Ok(())
 }
 
@@ -169,15 +190,16 @@ fn by_part_uuid(devices: &[Arc<BlockDevice>], value: &str) -> Option<Arc<BlockDe
 
 /// Majors and names for /proc/devices.
 pub fn majors() -> Vec<(u32, &'static str)> {
+    let mut majors = vec![(loop_device::MAJOR, "loop")];
     let blk = DISKS
         .read()
         .iter()
         .any(|device| device.dev.major == virtio_blk::MAJOR);
     if blk {
-        vec![(virtio_blk::MAJOR, "virtblk")]
-    } else {
-        Vec::new()
+        majors.push((virtio_blk::MAJOR, "virtblk"));
     }
+    majors.push((EXTENDED_MAJOR, "blkext"));
+    majors
 }
 
 /// Opens a block special file: ENXIO if there is no such device, EBUSY with O_EXCL if it is in use.

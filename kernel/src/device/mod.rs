@@ -5,6 +5,7 @@
 //! in [`crate::block`].
 
 pub mod mem;
+pub mod rtc;
 pub mod sysrq;
 pub mod tty;
 pub mod virtio_blk;
@@ -87,5 +88,6 @@ pub fn char_majors() -> Vec<(u32, &'static str)> {
 pub fn init() {
     mem::init();
     tty::init();
+    rtc::init();
     virtio_rng::init();
 }

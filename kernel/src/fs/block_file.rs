@@ -182,9 +182,10 @@ pub fn open(device: Arc<BlockDevice>, flags: OpenFlags) -> Result<Arc<dyn FileOp
 
 /// One user less; the last one leaves nothing in memory.
 fn close(device: &Arc<BlockDevice>) {
-    if device.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+    if device.users.load(Ordering::Acquire) == 1 {
         settle(device);
     }
+    device.put();
 }
 
 /// Writes back and empties a device's page cache, because somebody goes on without it.
@@ -338,7 +339,16 @@ fn ioctl(device: &Arc<BlockDevice>, file: &File, cmd: IoctlCmd, arg: u64) -> Res
         IoctlCmd::BLKDISCARD => erase(device, file, arg, BlockDevice::discard),
         IoctlCmd::BLKZEROOUT => erase(device, file, arg, zero_out),
         IoctlCmd::HDIO_GETGEO => geometry(device, arg),
-        _ => Err(Errno::ENOTTY),
+        IoctlCmd::BLKRASET | IoctlCmd::BLKFRASET => {
+            admin()?;
+            // Read-ahead finds its own measure; only what it is can be set.
+            if arg == READ_AHEAD_SECTORS {
+                Ok(0)
+            } else {
+                Err(Errno::EINVAL)
+            }
+        }
+        _ => device.ioctl(file, cmd, arg),
     }
 }
 

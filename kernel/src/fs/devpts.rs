@@ -32,11 +32,18 @@ const FIRST_SLAVE_INO: u64 = 3;
 const FIRST_SLAVE_POS: u64 = 3;
 /// Slaves that one instance has at most (as many as there are minor numbers).
 const MAX_SLAVES: u32 = 1 << 20;
-/// Pairs that there are at most in the system (`kernel.pty.max`).
-const MAX_PAIRS: usize = 4096;
 
 /// Pairs that there are.
 static PAIRS: AtomicUsize = AtomicUsize::new(0);
+/// `kernel.pty.max`: pairs that may be there at a time.
+pub static MAX_PAIRS: AtomicUsize = AtomicUsize::new(4096);
+/// `kernel.pty.reserve`: how many of them only an instance of its own may have; there is but one kind here.
+pub const RESERVED: usize = 1024;
+
+/// Pairs that are there (`kernel.pty.nr`).
+pub fn pairs() -> usize {
+    PAIRS.load(Ordering::Relaxed)
+}
 
 /// Mount options.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +117,8 @@ impl Instance {
     /// The lowest free number: ENOSPC beyond the limits.
     pub fn take_number(&self) -> Result<u32> {
         let max = self.options.lock().max;
-        let fits = |n: usize| (n < MAX_PAIRS).then_some(n + 1);
+        let most = MAX_PAIRS.load(Ordering::Relaxed);
+        let fits = |n: usize| (n < most).then_some(n + 1);
         PAIRS
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
             .map_err(|_| Errno::ENOSPC)?;
@@ -429,6 +437,7 @@ impl FileSystemType for Devpts {
         });
         let sb = SuperBlock::new(anonymous_dev(), &Devpts, source, read_only, ops);
         let directory = u32::from(FileType::Directory.mode().0) | 0o755;
+        sb.set_block_size(1024);
         sb.set_root(Inode::new(
             ROOT_INO,
             &sb,

@@ -313,8 +313,9 @@ impl File {
         };
         if n > 0 {
             super::notify::written(self);
-            if self.flags().contains(OpenFlags::DSYNC) {
-                self.fsync(!self.flags().contains(OpenFlags::SYNC))?;
+            let sync = self.inode.attr().attributes & super::ATTR_SYNC != 0;
+            if sync || self.flags().contains(OpenFlags::DSYNC) {
+                self.fsync(!sync && !self.flags().contains(OpenFlags::SYNC))?;
             }
         }
         Ok(n)

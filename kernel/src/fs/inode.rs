@@ -1,11 +1,12 @@
 //! Inodes: the objects of file systems, and what a file system does its own way.
 
 use core::any::Any;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use keel_abi::args::FileType;
 use keel_abi::flags::{FallocateMode, OpenFlags};
 
 use super::file::FileOps;
+use super::fileattr::FileFlags;
 use super::page_cache::PageCache;
 use super::superblock::SuperBlock;
 use super::{Path, acl, locks};
@@ -59,6 +60,11 @@ pub struct Attr {
     /// STATX_ATTR_* bits (immutable, append, …).
     pub attributes: u64,
 }
+
+/// In `attributes`, beside the STATX_ATTR_* bits: its access time stays (chattr +A).
+pub const ATTR_NOATIME: u64 = 1 << 63;
+/// As above: writes go to the disk at once (chattr +S).
+pub const ATTR_SYNC: u64 = 1 << 62;
 
 /// Changes of attributes; `None` leaves one as it is. Permission has been checked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -237,6 +243,21 @@ pub trait InodeOps: Send + Sync + Any {
         Ok(if data { off } else { size })
     }
 
+    /// Its flags (FS_IOC_GETFLAGS): ENOTTY.
+    fn fileattr(&self, inode: &Arc<Inode>) -> Result<FileFlags> {
+        Err(Errno::ENOTTY)
+    }
+
+    /// Sets its flags; permission has been checked: ENOTTY, EOPNOTSUPP.
+    fn set_fileattr(&self, inode: &Arc<Inode>, flags: FileFlags) -> Result<()> {
+        Err(Errno::ENOTTY)
+    }
+
+    /// Type and bytes of a handle by which [`super::SuperOps::decode_handle`] finds it again; `None` if there is none.
+    fn encode_handle(&self, inode: &Arc<Inode>) -> Option<(i32, Vec<u8>)> {
+        None
+    }
+
     /// Reads pages from the backing store into the page cache; see [`super::page_cache`].
     fn backing(&self) -> Option<&dyn super::page_cache::Backing> {
         None
@@ -257,6 +278,8 @@ pub struct Inode {
     pub sb: Arc<SuperBlock>,
     /// What it is; never changes.
     pub file_type: FileType,
+    /// Its mode has no type at all (eventfd and its kin).
+    untyped: bool,
     attr: RwSpinLock<Attr>,
     /// What its file system does.
     pub ops: Box<dyn InodeOps>,
@@ -287,10 +310,12 @@ pub struct Inode {
 impl Inode {
     /// An inode with these attributes.
     pub fn new(ino: u64, sb: &Arc<SuperBlock>, attr: Attr, ops: Box<dyn InodeOps>) -> Arc<Self> {
+        COUNT.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             ino,
             sb: sb.clone(),
             file_type: file_type_of(attr.mode),
+            untyped: attr.mode & 0o170_000 == 0,
             attr: RwSpinLock::new(attr),
             ops,
             pages: PageCache::new(),
@@ -345,7 +370,7 @@ impl Inode {
 
     /// Whether it is a regular file.
     pub fn is_regular(&self) -> bool {
-        self.file_type == FileType::Regular
+        self.file_type == FileType::Regular && !self.untyped
     }
 
     /// Whether it is a symbolic link.
@@ -359,8 +384,17 @@ impl Inode {
     }
 }
 
+/// Inodes in memory (`inode-nr`).
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Inodes in memory.
+pub fn inode_count() -> usize {
+    COUNT.load(Ordering::Relaxed)
+}
+
 impl Drop for Inode {
     fn drop(&mut self) {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
         self.ops.evict(self);
     }
 }

@@ -23,6 +23,8 @@ mod dirs;
 pub mod ext4;
 mod fdtable;
 mod file;
+pub mod fileattr;
+pub mod handle;
 pub mod initramfs;
 mod inode;
 pub mod iobuf;
@@ -52,7 +54,10 @@ pub use dentry::Dentry;
 pub use dirs::emit_dots;
 pub use fdtable::{FdTable, NR_OPEN};
 pub use file::{DirSink, File, FileOps, anon_file, file_count};
-pub use inode::{Attr, Inode, InodeOps, Owner, RenameFlags, SetAttr, Time, file_type_of};
+pub use inode::{
+    ATTR_NOATIME, ATTR_SYNC, Attr, Inode, InodeOps, Owner, RenameFlags, SetAttr, Time,
+    file_type_of, inode_count,
+};
 pub use iobuf::{IoDst, IoSrc};
 pub use mount::Path;
 pub use open::{open, open_console, open_exec};

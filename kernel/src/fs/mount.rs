@@ -129,6 +129,13 @@ impl Mount {
         Ok(Self::new(sb, root, source, flags))
     }
 
+    /// Its number in statmount(2), which is never used again.
+    pub fn unique_id(&self) -> u64 {
+        /// The old numbers are smaller.
+        const FIRST: u64 = 1 << 31;
+        FIRST + u64::from(self.id)
+    }
+
     /// Its own flags.
     pub fn flags(&self) -> MountFlags {
         MountFlags::from_bits_retain(self.flags.load(Ordering::Relaxed) as _)

@@ -512,3 +512,25 @@ pub fn display_path(place: &Path, root: &Path) -> Vec<u8> {
         path_text(place, &top).unwrap_or_else(|| place.dentry.name().to_vec())
     })
 }
+
+/// The path of a dentry within its file system, whatever is mounted where.
+pub fn root_within(place: &Path) -> Vec<u8> {
+    let mut names = Vec::new();
+    let mut at = place.dentry.clone();
+    while let Some(parent) = at.parent() {
+        names.push(at.name());
+        at = parent;
+    }
+    let mut path = Vec::new();
+    for name in names.iter().rev() {
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    if place.dentry.is_unlinked() {
+        path.extend_from_slice(b"//deleted");
+    }
+    path
+}

@@ -55,6 +55,11 @@ pub trait SuperOps: Send + Sync + Any {
     /// Options for /proc/mounts, with a comma before each.
     fn show_options(&self, _out: &mut String) {}
 
+    /// The inode that a handle of [`super::InodeOps::encode_handle`] means: ESTALE.
+    fn decode_handle(&self, _kind: i32, _bytes: &[u8]) -> Result<Arc<Inode>> {
+        Err(Errno::ESTALE)
+    }
+
     /// Drops cached objects that nobody uses; how many there were.
     fn shrink(&self) -> usize {
         0
@@ -78,6 +83,8 @@ pub struct SuperBlock {
     read_only: core::sync::atomic::AtomicBool,
     /// Serialises renames between directories (`s_vfs_rename_mutex`).
     pub rename: Mutex<()>,
+    /// Preferred size of I/O (`st_blksize`), and what FIGETBSZ tells.
+    pub block_size: core::sync::atomic::AtomicU32,
     /// Largest file (`s_maxbytes`).
     pub max_bytes: u64,
     /// Open file descriptions that may write regular files.
@@ -115,6 +122,7 @@ impl SuperBlock {
             root: RwSpinLock::new(Root::default()),
             read_only: core::sync::atomic::AtomicBool::new(read_only),
             rename: Mutex::new(()),
+            block_size: core::sync::atomic::AtomicU32::new(PAGE_SIZE as u32),
             writers: core::sync::atomic::AtomicUsize::new(0),
             notify: super::notify::SuperMarks::default(),
             active: core::sync::atomic::AtomicUsize::new(0),
@@ -161,6 +169,16 @@ impl SuperBlock {
         let root = core::mem::take(&mut *self.root.write());
         // Dropping may write to the disk: not under the lock.
         drop(root);
+    }
+
+    /// Sets the block size that stat(2) shows; it is a page's otherwise.
+    pub fn set_block_size(&self, bytes: u32) {
+        self.block_size.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The block size that stat(2) shows.
+    pub fn block_size(&self) -> u32 {
+        self.block_size.load(Ordering::Relaxed)
     }
 
     /// Whether nothing may be written.

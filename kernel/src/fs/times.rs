@@ -24,8 +24,11 @@ pub fn accessed(path: &Path, inode: &Arc<Inode>) {
     {
         return;
     }
-    let now = Time::now();
     let attr = inode.attr();
+    if attr.attributes & super::ATTR_NOATIME != 0 {
+        return;
+    }
+    let now = Time::now();
     let stale = attr.atime <= attr.mtime
         || attr.atime <= attr.ctime
         || now.sec - attr.atime.sec >= RELATIME_SECS;

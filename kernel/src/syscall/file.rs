@@ -2,9 +2,10 @@
 
 use core::sync::atomic::Ordering;
 use keel_abi::prelude::*;
+use keel_abi::types::FileCloneRange;
 
 use super::Ctx;
-use crate::fs::{self, File, IoDst, IoSrc, locks, tmpfs};
+use crate::fs::{self, FdTable, File, IoDst, IoSrc, locks, tmpfs};
 use crate::ipc::pipe;
 use crate::mm::user::{UserAccess, UserStrAccess};
 use crate::prelude::*;
@@ -747,12 +748,39 @@ pub fn ioctl(cx: &mut Ctx, fd: Fd, cmd: IoctlCmd, arg: u64) -> Result<usize> {
             Ok(0)
         }
         IoctlCmd::FIGETBSZ if file.inode.is_regular() || file.inode.is_dir() => {
-            let size = file.inode.sb.ops.statfs()?.block_size;
+            let size = file.inode.sb.block_size();
             UserPtr::<i32>::new(arg).write(&(size as i32))?;
             Ok(0)
         }
-        _ => file.ops.ioctl(&file, cmd.0, arg),
+        IoctlCmd::FICLONE => clone_range(&files, &file, arg as i64),
+        IoctlCmd::FICLONERANGE => {
+            let range: FileCloneRange = UserPtr::new(arg).read()?;
+            clone_range(&files, &file, range.src_fd)
+        }
+        _ => match fs::fileattr::ioctl(&file, cmd, arg, &cx.thread.cred()) {
+            Some(done) => done,
+            None => file.ops.ioctl(&file, cmd.0, arg),
+        },
     }
+}
+
+/// FICLONE and FICLONERANGE: no file system here shares blocks between files. EXDEV, EISDIR, EINVAL, EBADF come first.
+fn clone_range(files: &FdTable, to: &File, from: i64) -> Result<usize> {
+    let from = i32::try_from(from).map_err(|_| Errno::EBADF)?;
+    let from = files.get(Fd(from))?;
+    if !Arc::ptr_eq(&from.inode.sb, &to.inode.sb) {
+        return Err(Errno::EXDEV);
+    }
+    if from.inode.is_dir() || to.inode.is_dir() {
+        return Err(Errno::EISDIR);
+    }
+    if !from.inode.is_regular() || !to.inode.is_regular() {
+        return Err(Errno::EINVAL);
+    }
+    if !from.readable() || !to.writable() || to.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EBADF);
+    }
+    Err(Errno::EOPNOTSUPP)
 }
 
 /// FIONBIO and FIOASYNC: sets or clears a status flag.

@@ -8,7 +8,7 @@ use super::system::read_versioned;
 use crate::fs::attributes::{self, NewTime};
 use crate::fs::namei::{self, LookupFlags, Parent, Walker};
 use crate::fs::permission::{self, MAY_EXEC, MAY_READ, MAY_WRITE};
-use crate::fs::{self, Attr, Path, Time, change, superblock};
+use crate::fs::{self, Attr, Inode, Path, Time, change, superblock};
 use crate::mm::user::{PATH_MAX, UserAccess, UserStrAccess, write_bytes};
 use crate::prelude::*;
 use crate::process::{Cap, CapSet, Cred, SecureBits, Thread};
@@ -170,20 +170,20 @@ pub fn openat2(
 fn stat_of(path: &Path) -> Result<Stat> {
     let inode = path.inode()?;
     let attr = inode.ops.getattr(&inode)?;
-    Ok(to_stat(inode.sb.dev, inode.ino, &attr))
+    Ok(to_stat(&inode, &attr))
 }
 
-fn to_stat(dev: u64, ino: u64, attr: &Attr) -> Stat {
+fn to_stat(inode: &Inode, attr: &Attr) -> Stat {
     Stat {
-        st_dev: dev,
-        st_ino: ino,
+        st_dev: inode.sb.dev,
+        st_ino: inode.ino,
         st_nlink: u64::from(attr.nlink),
         st_mode: attr.mode,
         st_uid: Uid(attr.uid),
         st_gid: Gid(attr.gid),
         st_rdev: attr.rdev,
         st_size: attr.size as i64,
-        st_blksize: PAGE_SIZE as i64,
+        st_blksize: i64::from(inode.sb.block_size()),
         st_blocks: attr.blocks as i64,
         st_atime: attr.atime.sec,
         st_atime_nsec: u64::from(attr.atime.nsec),
@@ -206,7 +206,7 @@ pub fn lstat(cx: &mut Ctx, pathname: UserStr, statbuf: UserPtr<Stat>) -> Result<
 pub fn fstat(cx: &mut Ctx, fd: Fd, statbuf: UserPtr<Stat>) -> Result<()> {
     let file = cx.thread.files().get_any(fd)?;
     let attr = file.attr()?;
-    statbuf.write(&to_stat(file.inode.sb.dev, file.inode.ino, &attr))
+    statbuf.write(&to_stat(&file.inode, &attr))
 }
 
 pub fn newfstatat(
@@ -246,6 +246,8 @@ pub fn statx(
 ) -> Result<()> {
     /// `STATX__RESERVED`
     const RESERVED: u32 = 0x8000_0000;
+    /// `STATX_MNT_ID_UNIQUE`
+    const MNT_ID_UNIQUE: u32 = 0x4000;
     let allowed = AtFlags::SYMLINK_NOFOLLOW
         | AtFlags::NO_AUTOMOUNT
         | AtFlags::EMPTY_PATH
@@ -258,18 +260,24 @@ pub fn statx(
     let inode = place.inode()?;
     let attr = inode.ops.getattr(&inode)?;
     let (dev, rdev) = (split_dev(inode.sb.dev), split_dev(attr.rdev));
-    let mut filled = StatxMask::BASIC_STATS | StatxMask::MNT_ID;
+    let unique = mask.bits() & MNT_ID_UNIQUE != 0;
+    let mut filled = StatxMask::BASIC_STATS;
+    filled |= if unique {
+        StatxMask::from_bits_retain(MNT_ID_UNIQUE)
+    } else {
+        StatxMask::MNT_ID
+    };
     filled.set(StatxMask::BTIME, attr.btime.is_some());
     let known = StatxAttributes::IMMUTABLE
         | StatxAttributes::APPEND
         | StatxAttributes::NODUMP
         | StatxAttributes::AUTOMOUNT
         | StatxAttributes::MOUNT_ROOT;
-    let mut attributes = StatxAttributes::from_bits_retain(attr.attributes);
+    let mut attributes = StatxAttributes::from_bits_retain(attr.attributes) & known;
     attributes.set(StatxAttributes::MOUNT_ROOT, place.is_mount_root());
     statxbuf.write(&Statx {
         stx_mask: filled.bits(),
-        stx_blksize: PAGE_SIZE as u32,
+        stx_blksize: inode.sb.block_size(),
         stx_attributes: attributes.bits(),
         stx_nlink: attr.nlink,
         stx_uid: Uid(attr.uid),
@@ -287,7 +295,11 @@ pub fn statx(
         stx_rdev_minor: rdev.minor,
         stx_dev_major: dev.major,
         stx_dev_minor: dev.minor,
-        stx_mnt_id: u64::from(place.mount.id),
+        stx_mnt_id: if unique {
+            place.mount.unique_id()
+        } else {
+            u64::from(place.mount.id)
+        },
         ..Statx::default()
     })
 }

@@ -10,7 +10,7 @@ use crate::fs::mount_api::{self, DetachedTree, FsConfig};
 use crate::fs::mounting::{self, Spread};
 use crate::fs::namei::LookupFlags;
 use crate::fs::open::open_place;
-use crate::fs::{File, find_file_system};
+use crate::fs::{File, Path, find_file_system};
 use crate::mm::user::UserStrAccess;
 use crate::prelude::*;
 use crate::process::Cap;
@@ -18,12 +18,13 @@ use crate::process::Cap;
 /// Longest key or value of fsconfig(2).
 const MAX_TEXT: usize = 255;
 
-pub fn open_tree(
+/// What open_tree(2) opens, and the flags of the descriptor.
+fn open_tree_file(
     cx: &mut Ctx,
     dirfd: DirFd,
     pathname: UserStr,
     flags: OpenTreeFlags,
-) -> Result<Fd> {
+) -> Result<Arc<File>> {
     let clone = flags.contains(OpenTreeFlags::OPEN_TREE_CLONE);
     let recursive = flags.contains(OpenTreeFlags::AT_RECURSIVE);
     if !OpenTreeFlags::all().contains(flags) || (recursive && !clone) {
@@ -42,11 +43,42 @@ pub fn open_tree(
         cx.thread.cred().require(Cap::SYS_ADMIN)?;
     }
     let place = place_at(cx, dirfd, pathname, lookup)?;
-    let file = if clone {
-        DetachedTree::open(cx.thread, mounting::copy_tree(&place, recursive)?)?
+    if clone {
+        DetachedTree::open(cx.thread, mounting::copy_tree(&place, recursive)?)
     } else {
-        open_place(&place, OpenFlags::PATH, &cx.thread.cred(), false)?
-    };
+        open_place(&place, OpenFlags::PATH, &cx.thread.cred(), false)
+    }
+}
+
+pub fn open_tree(
+    cx: &mut Ctx,
+    dirfd: DirFd,
+    pathname: UserStr,
+    flags: OpenTreeFlags,
+) -> Result<Fd> {
+    let file = open_tree_file(cx, dirfd, pathname, flags)?;
+    cx.thread
+        .files()
+        .install(file, flags.contains(OpenTreeFlags::OPEN_TREE_CLOEXEC))
+}
+
+pub fn open_tree_attr(
+    cx: &mut Ctx,
+    dirfd: DirFd,
+    pathname: UserStr,
+    flags: OpenTreeFlags,
+    uattr: UserPtr<MountAttr>,
+    size: usize,
+) -> Result<Fd> {
+    if uattr.is_null() && size > 0 {
+        return Err(Errno::EINVAL);
+    }
+    let file = open_tree_file(cx, dirfd, pathname, flags)?;
+    if !uattr.is_null() {
+        let recursive = flags.contains(OpenTreeFlags::AT_RECURSIVE);
+        let wanted = read_mount_attr(cx, uattr, size)?;
+        change_attributes(&file.path, &wanted, recursive)?;
+    }
     cx.thread
         .files()
         .install(file, flags.contains(OpenTreeFlags::OPEN_TREE_CLOEXEC))
@@ -234,6 +266,13 @@ pub fn mount_setattr(
         | AtFlags::SYMLINK_NOFOLLOW
         | AtFlags::NO_AUTOMOUNT;
     let lookup = lookup_flags(flags, allowed, true)?;
+    let wanted = read_mount_attr(cx, attr, size)?;
+    let place = place_at(cx, dirfd, pathname, lookup)?;
+    change_attributes(&place, &wanted, flags.contains(AtFlags::RECURSIVE))
+}
+
+/// A `struct mount_attr`: E2BIG, EINVAL, EPERM.
+fn read_mount_attr(cx: &Ctx, attr: UserPtr<MountAttr>, size: usize) -> Result<MountAttr> {
     if size > PAGE_SIZE {
         return Err(Errno::E2BIG);
     }
@@ -241,12 +280,13 @@ pub fn mount_setattr(
         return Err(Errno::EINVAL);
     }
     cx.thread.cred().require(Cap::SYS_ADMIN)?;
-    let wanted = read_versioned(attr, size)?;
+    read_versioned(attr, size)
+}
+
+fn change_attributes(place: &Path, wanted: &MountAttr, recursive: bool) -> Result<()> {
     if wanted.attr_set == 0 && wanted.attr_clr == 0 && wanted.propagation == 0 {
         return Ok(());
     }
     let spread = spread_of(wanted.propagation)?;
-    let place = place_at(cx, dirfd, pathname, lookup)?;
-    let recursive = flags.contains(AtFlags::RECURSIVE);
-    mounting::set_attributes(&place, wanted.attr_set, wanted.attr_clr, spread, recursive)
+    mounting::set_attributes(place, wanted.attr_set, wanted.attr_clr, spread, recursive)
 }

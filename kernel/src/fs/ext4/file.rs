@@ -2,13 +2,12 @@
 
 use keel_abi::args::{FileType, UserPtr};
 use keel_abi::flags::{IoctlCmd, OpenFlags};
-use keel_abi::types::Fsxattr;
-use keel_ext4::{FiemapExtent, inode_flags};
+use keel_ext4::FiemapExtent;
 
 use super::inode::own;
 use super::{DiskInode, Volume};
 use crate::fs::page_cache;
-use crate::fs::{DirSink, File, FileOps, IoDst, IoSrc, permission};
+use crate::fs::{DirSink, File, FileOps, IoDst, IoSrc};
 use crate::mm::VmObject;
 use crate::mm::user::UserAccess;
 use crate::prelude::*;
@@ -80,7 +79,7 @@ impl FileOps for Ext4File {
     fn ioctl(&self, file: &Arc<File>, cmd: u32, arg: u64) -> Result<usize> {
         match IoctlCmd(cmd) {
             IoctlCmd::FS_IOC_FIEMAP => fiemap(&self.volume, file, arg),
-            cmd => common_ioctl(&self.volume, &self.disk, file, cmd, arg),
+            cmd => common_ioctl(&self.volume, &self.disk, cmd, arg),
         }
     }
 
@@ -132,8 +131,8 @@ impl FileOps for Ext4Dir {
         false
     }
 
-    fn ioctl(&self, file: &Arc<File>, cmd: u32, arg: u64) -> Result<usize> {
-        common_ioctl(&self.volume, &self.disk, file, IoctlCmd(cmd), arg)
+    fn ioctl(&self, _file: &Arc<File>, cmd: u32, arg: u64) -> Result<usize> {
+        common_ioctl(&self.volume, &self.disk, IoctlCmd(cmd), arg)
     }
 
     fn as_any(&self) -> &dyn core::any::Any {
@@ -142,22 +141,10 @@ impl FileOps for Ext4Dir {
 }
 
 /// Requests that files and directories share.
-fn common_ioctl(
-    volume: &Volume,
-    disk: &DiskInode,
-    file: &Arc<File>,
-    cmd: IoctlCmd,
-    arg: u64,
-) -> Result<usize> {
+fn common_ioctl(volume: &Volume, disk: &DiskInode, cmd: IoctlCmd, arg: u64) -> Result<usize> {
     let put = |value: u32| UserPtr::<u32>::new(arg).write(&value).map(|()| 0);
     match cmd {
-        IoctlCmd::FS_IOC_GETFLAGS => put(disk.attr().flags),
         IoctlCmd::FS_IOC_GETVERSION => put(disk.attr().generation),
-        IoctlCmd::FS_IOC_SETFLAGS => {
-            set_flags(volume, disk, file, UserPtr::<u32>::new(arg).read()?)
-        }
-        IoctlCmd::FS_IOC_FSGETXATTR => get_fsxattr(disk, arg),
-        IoctlCmd::FS_IOC_FSSETXATTR => set_fsxattr(volume, disk, file, arg),
         IoctlCmd::FITRIM => trim(volume, arg),
         IoctlCmd::FS_IOC_GETFSLABEL => {
             let mut label = [0_u8; 256];
@@ -169,75 +156,6 @@ fn common_ioctl(
         }
         _ => Err(Errno::ENOTTY),
     }
-}
-
-fn set_flags(volume: &Volume, disk: &DiskInode, file: &File, flags: u32) -> Result<usize> {
-    may_set_flags(file)?;
-    let _exclusive = file.inode.rwsem.write();
-    change_flags(volume, disk, file, flags)
-}
-
-/// Whether the caller may change flags at all.
-fn may_set_flags(file: &File) -> Result<()> {
-    permission::check_owner(&file.inode, &crate::process::current().cred())?;
-    if file.path.mount.is_read_only() {
-        return Err(Errno::EROFS);
-    }
-    Ok(())
-}
-
-/// The caller holds `rwsem` exclusively.
-fn change_flags(volume: &Volume, disk: &DiskInode, file: &File, flags: u32) -> Result<usize> {
-    use keel_ext4::inode_flags::{APPEND, IMMUTABLE};
-    if (flags ^ disk.attr().flags) & (APPEND | IMMUTABLE) != 0 {
-        let cred = crate::process::current().cred();
-        cred.require(Cap::LINUX_IMMUTABLE)?;
-    }
-    volume.fs.set_flags(disk, flags)?;
-    own(&file.inode)?.refresh(&file.inode);
-    Ok(0)
-}
-
-/// Inode flags and the FS_XFLAG_* of linux/fs.h that show them.
-const XFLAGS: [(u32, u32); 6] = [
-    (inode_flags::IMMUTABLE, 0x8),
-    (inode_flags::APPEND, 0x10),
-    (inode_flags::SYNC, 0x20),
-    (inode_flags::NOATIME, 0x40),
-    (inode_flags::NODUMP, 0x80),
-    (inode_flags::PROJINHERIT, 0x200),
-];
-
-/// FS_IOC_FSGETXATTR.
-fn get_fsxattr(disk: &DiskInode, arg: u64) -> Result<usize> {
-    let attr = disk.attr();
-    let shown = XFLAGS.iter().filter(|(flag, _)| attr.flags & flag != 0);
-    let answer = Fsxattr {
-        fsx_xflags: shown.fold(0, |all, (_, bit)| all | bit),
-        fsx_projid: attr.project,
-        ..Fsxattr::default()
-    };
-    UserPtr::<Fsxattr>::new(arg).write(&answer)?;
-    Ok(0)
-}
-
-/// FS_IOC_FSSETXATTR: flags and project id. EOPNOTSUPP for flags that ext4 has not, or not for files.
-fn set_fsxattr(volume: &Volume, disk: &DiskInode, file: &File, arg: u64) -> Result<usize> {
-    let wanted: Fsxattr = UserPtr::<Fsxattr>::new(arg).read()?;
-    may_set_flags(file)?;
-    let known = XFLAGS.iter().fold(0, |all, (_, bit)| all | bit);
-    let chosen = XFLAGS
-        .iter()
-        .filter(|(_, bit)| wanted.fsx_xflags & bit != 0);
-    let flags = chosen.fold(0, |all, (flag, _)| all | flag);
-    let is_dir = file.inode.file_type == FileType::Directory;
-    if wanted.fsx_xflags & !known != 0 || (flags & inode_flags::PROJINHERIT != 0 && !is_dir) {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    let _exclusive = file.inode.rwsem.write();
-    volume.fs.set_project(disk, wanted.fsx_projid)?;
-    let others = disk.attr().flags & !XFLAGS.iter().fold(0, |all, (flag, _)| all | flag);
-    change_flags(volume, disk, file, flags | others)
 }
 
 /// FITRIM: start, length, least length in bytes; the length becomes what was discarded.

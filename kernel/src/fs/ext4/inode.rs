@@ -8,8 +8,11 @@ use keel_ext4::{self as ext4, NewInode, RenameMode, Timespec, XattrMode, inode_f
 
 use super::file::{Ext4Dir, Ext4File};
 use super::{DiskInode, Volume};
+use crate::fs::fileattr::{self, FileFlags};
 use crate::fs::page_cache::{self, Backing};
-use crate::fs::{Attr, FileOps, Inode, InodeOps, Owner, RenameFlags, SetAttr, Time};
+use crate::fs::{
+    ATTR_NOATIME, ATTR_SYNC, Attr, FileOps, Inode, InodeOps, Owner, RenameFlags, SetAttr, Time,
+};
 use crate::prelude::*;
 
 /// An inode of a mounted volume.
@@ -19,10 +22,12 @@ pub(super) struct Ext4Inode {
 }
 
 /// STATX_ATTR_* of statx(2) and the inode flags they show.
-const ATTRIBUTES: [(u32, u64); 3] = [
+const ATTRIBUTES: [(u32, u64); 5] = [
     (inode_flags::IMMUTABLE, 0x10),
     (inode_flags::APPEND, 0x20),
     (inode_flags::NODUMP, 0x40),
+    (fileattr::NOATIME, ATTR_NOATIME),
+    (fileattr::SYNC, ATTR_SYNC),
 ];
 
 fn time(t: Timespec) -> Time {
@@ -354,6 +359,31 @@ impl InodeOps for Ext4Inode {
         } else {
             fs.seek_hole(&self.disk, off)
         }
+    }
+
+    fn fileattr(&self, _inode: &Arc<Inode>) -> Result<FileFlags> {
+        Ok(FileFlags {
+            flags: self.disk.attr().flags,
+            project: self.disk.attr().project,
+        })
+    }
+
+    fn set_fileattr(&self, inode: &Arc<Inode>, flags: FileFlags) -> Result<()> {
+        if flags.project != self.disk.attr().project {
+            self.volume.fs.set_project(&self.disk, flags.project)?;
+        }
+        if flags.flags & inode_flags::PROJINHERIT != 0 && !inode.is_dir() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.volume.fs.set_flags(&self.disk, flags.flags)?;
+        self.refresh(inode);
+        Ok(())
+    }
+
+    fn encode_handle(&self, _inode: &Arc<Inode>) -> Option<(i32, Vec<u8>)> {
+        let mut bytes = self.disk.ino().to_ne_bytes().to_vec();
+        bytes.extend_from_slice(&self.disk.attr().generation.to_ne_bytes());
+        Some((crate::fs::handle::INO32_GEN, bytes))
     }
 
     fn backing(&self) -> Option<&dyn Backing> {

@@ -145,6 +145,7 @@ fn start(
     let ops = Box::new(VolumeOps(volume.clone()));
     let sb = SuperBlock::new(device.dev.encode(), fs_type, Some(source), read_only, ops);
     volume.sb.call_once(|| Arc::downgrade(&sb));
+    sb.set_block_size(volume.fs.statfs().block_size);
     sb.set_root(volume.inode(keel_ext4::ROOT_INO)?);
     let mode = if read_only { "r/o" } else { "r/w" };
     log::info!(
@@ -371,12 +372,28 @@ impl SuperOps for VolumeOps {
             log::info!("EXT4-fs ({}): unmounting filesystem", volume.device.name);
         }
         volume.fs.shrink(usize::MAX);
-        volume.device.users.fetch_sub(1, Ordering::AcqRel);
         volume.device.release();
         if let Ok(sb) = volume.superblock() {
             // The root refers to the file system, and that to it.
             sb.drop_root();
         }
+        volume.device.put();
+    }
+
+    fn decode_handle(&self, kind: i32, bytes: &[u8]) -> Result<Arc<Inode>> {
+        let word = |at: usize| {
+            let bytes = bytes.get(at..at + 4)?;
+            Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+        };
+        let (Some(ino), Some(generation)) = (word(0), word(4)) else {
+            return Err(Errno::ESTALE);
+        };
+        if kind != super::handle::INO32_GEN || ino == 0 {
+            return Err(Errno::ESTALE);
+        }
+        let inode = self.0.inode(ino).map_err(|_| Errno::ESTALE)?;
+        let same = inode::own(&inode)?.disk.attr().generation == generation;
+        if same { Ok(inode) } else { Err(Errno::ESTALE) }
     }
 
     fn show_options(&self, out: &mut String) {

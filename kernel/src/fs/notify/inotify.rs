@@ -401,6 +401,15 @@ impl FileOps for Instance {
                 inode.ino,
                 kernel_dev(inode.sb.dev)
             ));
+            if let Ok((kind, handle)) = crate::fs::handle::encode(&inode, true) {
+                out.push_str(&format!(
+                    "fhandle-bytes:{:x} fhandle-type:{kind:x} f_handle:",
+                    handle.len()
+                ));
+                for byte in handle {
+                    out.push_str(&format!("{byte:02x}"));
+                }
+            }
             out.push('\n');
         }
     }
@@ -411,7 +420,7 @@ impl FileOps for Instance {
 }
 
 /// A device number as the kernel writes it: the major above 20 bits of minor.
-pub fn kernel_dev(raw: u64) -> u32 {
+fn kernel_dev(raw: u64) -> u32 {
     let dev = keel_abi::types::Dev::decode(raw as u32);
     (dev.major << 20) | dev.minor
 }

@@ -184,6 +184,24 @@ impl PageCache {
             .map_or(0, |mapping| mapping.tree.read().len())
     }
 
+    /// Pages `[first, last)` in memory, and those of them that wait to be written.
+    pub fn count(&self, first: u64, last: u64) -> (u64, u64) {
+        let mut found = (0, 0);
+        if let Some(mapping) = self.mapping.get()
+            && last > first
+        {
+            mapping
+                .tree
+                .read()
+                .visit(first, last - 1, false, &mut |page| {
+                    found.0 += 1;
+                    found.1 += u64::from(page.is_dirty());
+                    true
+                });
+        }
+        found
+    }
+
     /// The address spaces that map the file.
     pub fn mappings(&self) -> &MmapRegistry {
         &self.mappings

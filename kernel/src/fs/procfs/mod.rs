@@ -79,6 +79,7 @@ impl FileSystemType for ProcFs {
             instance: instance.clone(),
         });
         let sb = SuperBlock::new(anonymous_dev(), &ProcFs, source, read_only, ops);
+        sb.set_block_size(1024);
         sb.set_root(inode::make(&sb, Node::root(), &instance)?);
         let mut mounted = MOUNTED.lock();
         mounted.retain(|known| known.strong_count() > 0);

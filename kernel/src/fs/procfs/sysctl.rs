@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use keel_procfs::{Ctl, CtlValue};
 
 use crate::fs::notify::{dnotify, inotify};
-use crate::fs::{NR_OPEN, locks, page_cache, protected};
+use crate::fs::{NR_OPEN, devpts, locks, page_cache, protected};
 use crate::ipc::aio;
 use crate::mm::commit;
 use crate::prelude::*;
@@ -93,6 +93,27 @@ pub fn get(ctl: Ctl, _device: Option<&[u8]>) -> Option<CtlValue> {
         Ctl::FsLeasesEnable => int(i64::from(locks::LEASES_ENABLED.load(Ordering::Relaxed))),
         Ctl::FsOverflowuid | Ctl::FsOverflowgid => int(OVERFLOW_ID),
         Ctl::FsPipeMaxSize => int(crate::ipc::pipe::MAX_SIZE as i64),
+        Ctl::FsDentryState => Some(CtlValue::ints(&[
+            crate::fs::dentry::count() as i64,
+            0,
+            45,
+            0,
+            0,
+            0,
+        ])),
+        Ctl::FsInodeNr => Some(CtlValue::ints(&[crate::fs::inode_count() as i64, 0])),
+        Ctl::FsInodeState => Some(CtlValue::ints(&[
+            crate::fs::inode_count() as i64,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ])),
+        Ctl::KernelPtyNr => int(devpts::pairs() as i64),
+        Ctl::KernelPtyMax => int(devpts::MAX_PAIRS.load(Ordering::Relaxed) as i64),
+        Ctl::KernelPtyReserve => int(devpts::RESERVED as i64),
         Ctl::FsSuidDumpable => int(i64::from(core_dump::SUID_DUMPABLE.load(Ordering::Relaxed))),
         _ => kernel(ctl)
             .or_else(|| vm(ctl))
@@ -223,6 +244,7 @@ pub fn set(ctl: Ctl, device: Option<&[u8]>, value: &CtlValue) -> Result<()> {
         Ctl::FsInotifyMaxUserWatches | Ctl::UserMaxInotifyWatches => {
             inotify::set_max_user_watches(small()?);
         }
+        Ctl::KernelPtyMax => devpts::MAX_PAIRS.store(small()? as usize, Ordering::Relaxed),
         Ctl::FsLeaseBreakTime => locks::LEASE_BREAK_SECS.store(small()?, Ordering::Relaxed),
         Ctl::FsLeasesEnable => locks::LEASES_ENABLED.store(number != 0, Ordering::Relaxed),
         Ctl::FsSuidDumpable => core_dump::SUID_DUMPABLE.store(small()?, Ordering::Relaxed),

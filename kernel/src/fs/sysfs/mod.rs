@@ -8,10 +8,12 @@ mod inode;
 mod populate;
 mod sources;
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use keel_sysfs::{Id, Registry, Uevent, UeventSink};
 
 use super::superblock::{SuperBlock, anonymous_dev};
 use super::{Dentry, FileSystemType, FsStats, SuperOps};
+use crate::block::BlockDevice;
 use crate::prelude::*;
 use inode::SysInode;
 
@@ -28,6 +30,8 @@ impl UeventSink for Nobody {
     }
 }
 
+/// What is there at boot has been entered.
+static POPULATED: AtomicBool = AtomicBool::new(false);
 static REGISTRY: OnceLock<RwLock<Registry>> = OnceLock::new();
 
 /// The tree.
@@ -95,4 +99,54 @@ impl SuperOps for SysSuper {
 pub fn init() {
     super::register_filesystem(&Sysfs);
     populate::run(&mut registry().write());
+    POPULATED.store(true, Ordering::Release);
+}
+
+/// Changes the tree, once it has been made. What cannot be done is said in the log.
+fn with_tree(what: &str, change: impl FnOnce(&mut Registry) -> Result<()>) {
+    if !POPULATED.load(Ordering::Acquire) {
+        return;
+    }
+    if let Err(error) = change(&mut registry().write()) {
+        log::error!("sysfs: {what}: {error:?}");
+    }
+}
+
+/// A disk has come.
+pub fn disk_added(device: &Arc<BlockDevice>) {
+    with_tree("adding a disk", |tree| populate::enter_disk(tree, device));
+}
+
+/// A disk goes.
+pub fn disk_removed(device: &Arc<BlockDevice>) {
+    with_tree("removing a disk", |tree| populate::leave_disk(tree, device));
+}
+
+/// A disk's partitions are others.
+pub fn partitions_changed(device: &Arc<BlockDevice>) {
+    with_tree("partitions", |tree| {
+        match populate::enter_partitions(tree, device) {
+            // A disk that is just being registered.
+            Err(Errno::ENOENT) => Ok(()),
+            result => result,
+        }
+    });
+}
+
+/// Attributes of a disk have come.
+pub fn add_below(device: &Arc<BlockDevice>, attrs: keel_sysfs::Attrs) {
+    with_tree("adding attributes", |tree| {
+        populate::enter_attributes(tree, device, attrs)
+    });
+}
+
+/// A directory of a disk's goes, if it is there.
+pub fn remove_below(device: &Arc<BlockDevice>, name: &str) {
+    with_tree(
+        "removing attributes",
+        |tree| match populate::leave_directory(tree, device, name) {
+            Err(Errno::ENOENT) => Ok(()),
+            result => result,
+        },
+    );
 }

@@ -12,7 +12,7 @@ use keel_sysfs::pci::PciFunction;
 use keel_sysfs::virtio::Virtio;
 use keel_sysfs::{Attrs, Id, Registry};
 
-use super::sources::{ActiveConsole, BlockInfo, Cpus, HugePages, Node, PciConfig, caches};
+use super::sources::{ActiveConsole, BlockInfo, Clock, Cpus, HugePages, Node, PciConfig, caches};
 use crate::block::{self, BlockDevice};
 use crate::device;
 use crate::prelude::*;
@@ -23,7 +23,7 @@ const PCI_ROOT_BUS: u8 = 0;
 /// Enters everything that was found. What cannot be entered is missing, and said so.
 pub fn run(tree: &mut Registry) {
     type Step = fn(&mut Registry) -> Result<()>;
-    let steps: [(&str, Step); 8] = [
+    let steps: [(&str, Step); 9] = [
         ("kernel", |tree| tree.add_kernel()),
         ("cpu", add_cpus),
         ("memory node", |tree| {
@@ -36,6 +36,7 @@ pub fn run(tree: &mut Registry) {
         ("memory devices", add_memory_devices),
         ("terminals", add_terminals),
         ("pci", add_pci),
+        ("rtc", add_rtc),
         ("block", add_disks),
     ];
     for (name, step) in steps {
@@ -109,6 +110,16 @@ fn add_terminals(tree: &mut Registry) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+fn add_rtc(tree: &mut Registry) -> Result<()> {
+    let platform = tree.add_platform("rtc_cmos", Some("rtc_cmos"))?;
+    let dev = DevNo {
+        major: device::rtc::DEV.major,
+        minor: device::rtc::DEV.minor,
+    };
+    tree.add_rtc(platform, 0, "rtc_cmos rtc_cmos", dev, Arc::new(Clock))
+        .map(|_| ())
 }
 
 /// The driver that has a PCI function.
@@ -255,23 +266,77 @@ fn add_disk(tree: &mut Registry, device: &Arc<BlockDevice>) -> Result<()> {
         dev: number(device),
         parent,
         minors: disk.minors,
-        partitioned: disk.minors > 1,
+        partitioned: true,
         removable: false,
         events: "",
         diskseq: disk.diskseq,
-        attrs: Attrs::new().fixed("serial", &disk.serial),
+        attrs: if disk.parent.is_empty() {
+            Attrs::new()
+        } else {
+            Attrs::new().fixed("serial", &disk.serial)
+        },
     };
     let id = tree.add_disk(entry, Arc::new(BlockInfo(device.clone())))?;
-    for part in disk.partitions() {
+    add_partitions(tree, id, device)
+}
+
+fn add_partitions(tree: &mut Registry, id: Id, device: &Arc<BlockDevice>) -> Result<()> {
+    for part in device.disk.partitions() {
         let entry = Partition {
             name: part.name.clone(),
             dev: number(&part),
             number: part.number,
             start: part.start,
             label: part.part_label.clone(),
-            diskseq: disk.diskseq,
+            diskseq: device.disk.diskseq,
         };
         tree.add_partition(id, entry, Arc::new(BlockInfo(part.clone())))?;
     }
     Ok(())
+}
+
+/// The object of a disk that has been entered.
+fn disk_id(tree: &Registry, device: &BlockDevice) -> Result<Id> {
+    tree.link_target(tree.find(&format!("block/{}", device.name))?)
+}
+
+/// Enters a disk that has come after boot.
+pub fn enter_disk(tree: &mut Registry, device: &Arc<BlockDevice>) -> Result<()> {
+    add_disk(tree, device)
+}
+
+/// Takes a disk out.
+pub fn leave_disk(tree: &mut Registry, device: &BlockDevice) -> Result<()> {
+    let id = disk_id(tree, device)?;
+    tree.remove_device(id)
+}
+
+/// Enters a disk's partitions in place of those that were there.
+pub fn enter_partitions(tree: &mut Registry, device: &Arc<BlockDevice>) -> Result<()> {
+    let id = disk_id(tree, device)?;
+    let mut old = Vec::new();
+    tree.readdir(id, 0, &mut |entry| {
+        let part = entry.name.strip_prefix(device.name.as_bytes());
+        if part.is_some_and(|rest| !rest.is_empty()) {
+            old.push(entry.id);
+        }
+        true
+    })?;
+    for part in old {
+        tree.remove_device(part)?;
+    }
+    add_partitions(tree, id, device)
+}
+
+/// Adds attributes to a disk.
+pub fn enter_attributes(tree: &mut Registry, device: &BlockDevice, attrs: Attrs) -> Result<()> {
+    let id = disk_id(tree, device)?;
+    tree.add_attributes(id, attrs)
+}
+
+/// Takes a directory of a disk out.
+pub fn leave_directory(tree: &mut Registry, device: &BlockDevice, name: &str) -> Result<()> {
+    let id = disk_id(tree, device)?;
+    let dir = tree.lookup(id, name.as_bytes())?;
+    tree.remove(dir)
 }

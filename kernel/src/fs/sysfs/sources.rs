@@ -8,7 +8,7 @@ use keel_procfs::DiskStats;
 use keel_procfs::bitmap::Bitmap;
 use keel_sysfs::Bytes;
 use keel_sysfs::block::{BlockSource, DiskSource, Queue};
-use keel_sysfs::chars::ConsoleSource;
+use keel_sysfs::chars::{ConsoleSource, RtcSource};
 use keel_sysfs::cpu::{Cache, CpuSource, Topology};
 use keel_sysfs::kernel::HugePageSource;
 
@@ -253,5 +253,14 @@ impl keel_sysfs::cpu::NodeSource for Node {
 
     fn vmstat(&self) -> Vec<(&'static str, u64)> {
         crate::fs::procfs::vmstat()
+    }
+}
+
+/// The battery-backed clock.
+pub struct Clock;
+
+impl RtcSource for Clock {
+    fn now(&self) -> Result<u64> {
+        u64::try_from(keel_hal::rtc::now()).map_err(|_| Errno::EINVAL)
     }
 }

@@ -4,9 +4,10 @@ use keel_abi::args::FileType;
 use keel_abi::flags::{FallocateMode, OpenFlags, SealFlags};
 
 use super::pages::{Shmem, Space};
+use crate::fs::fileattr::{self, FileFlags};
 use crate::fs::{
-    Attr, DirSink, File, FileOps, Inode, InodeOps, IoDst, IoSrc, Owner, RenameFlags, SetAttr,
-    SuperBlock, Time,
+    ATTR_NOATIME, Attr, DirSink, File, FileOps, Inode, InodeOps, IoDst, IoSrc, Owner, RenameFlags,
+    SetAttr, SuperBlock, Time,
 };
 use crate::mm::VmObject;
 use crate::prelude::*;
@@ -42,6 +43,14 @@ struct Entries {
 pub struct Directory {
     entries: RwSpinLock<Entries>,
 }
+
+/// Flags of FS_IOC_GETFLAGS that files can have, and what they are among the attributes.
+const FLAGS: [(u32, u64); 4] = [
+    (fileattr::IMMUTABLE, 0x10),
+    (fileattr::APPEND, 0x20),
+    (fileattr::NODUMP, 0x40),
+    (fileattr::NOATIME, ATTR_NOATIME),
+];
 
 /// Positions 0 and 1 are `.` and `..`.
 const FIRST_COOKIE: u64 = 2;
@@ -176,6 +185,32 @@ fn children_of(inode: &Inode) -> Vec<Arc<Inode>> {
     }
 }
 
+/// The type of tmpfs's handles: generation (always 0: numbers are not used again) and number.
+pub const HANDLE_TYPE: i32 = 1;
+
+/// Finds an inode by its number below a directory, with the directory that it is in.
+pub fn find_in_tree(root: &Arc<Inode>, ino: u64) -> Option<(Arc<Inode>, Arc<Inode>)> {
+    if root.ino == ino {
+        return Some((root.clone(), root.clone()));
+    }
+    let mut pending = vec![root.clone()];
+    while let Some(dir) = pending.pop() {
+        let Ok(entries) = directory(&dir) else {
+            continue;
+        };
+        let entries = entries.entries.read();
+        for entry in entries.by_name.values() {
+            if entry.inode.ino == ino {
+                return Some((dir.clone(), entry.inode.clone()));
+            }
+            if entry.inode.is_dir() {
+                pending.push(entry.inode.clone());
+            }
+        }
+    }
+    None
+}
+
 fn directory(inode: &Inode) -> Result<&Directory> {
     match of(inode).map(|tmp| &tmp.kind) {
         Some(Kind::Directory(dir)) => Ok(dir),
@@ -258,7 +293,41 @@ impl InodeOps for TmpInode {
         Ok(())
     }
 
+    fn fileattr(&self, inode: &Arc<Inode>) -> Result<FileFlags> {
+        let attributes = inode.attr().attributes;
+        let set = FLAGS.iter().filter(|(_, bit)| attributes & bit != 0);
+        Ok(FileFlags {
+            flags: set.fold(0, |all, (flag, _)| all | flag),
+            project: 0,
+        })
+    }
+
+    fn set_fileattr(&self, inode: &Arc<Inode>, new: FileFlags) -> Result<()> {
+        let known = FLAGS.iter().fold(0, |all, (flag, _)| all | flag);
+        if new.flags & !known != 0 || new.project != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let set = FLAGS.iter().filter(|(flag, _)| new.flags & flag != 0);
+        let attributes = set.fold(0, |all, (_, bit)| all | bit);
+        inode.update_attr(|attr| {
+            attr.attributes = attributes;
+            attr.ctime = Time::now();
+        });
+        Ok(())
+    }
+
+    fn encode_handle(&self, inode: &Arc<Inode>) -> Option<(i32, Vec<u8>)> {
+        let mut bytes = 0_u32.to_ne_bytes().to_vec();
+        bytes.extend_from_slice(&inode.ino.to_ne_bytes());
+        Some((HANDLE_TYPE, bytes))
+    }
+
     fn lookup(&self, dir: &Arc<Inode>, name: &[u8]) -> Result<Arc<Inode>> {
+        // Only handles ask for it: directories do not know what they are in.
+        if name == b".." {
+            let found = find_in_tree(&dir.sb.root()?, dir.ino);
+            return found.map(|(parent, _)| parent).ok_or(Errno::ENOENT);
+        }
         directory(dir)?.find(name).ok_or(Errno::ENOENT)
     }
 

@@ -112,6 +112,11 @@ fn pages_of(inode: &Inode) -> Option<&Arc<Shmem>> {
     }
 }
 
+/// How many pages `[first, last)` a file of a tmpfs has; `None` for other files.
+pub fn resident_pages(inode: &Arc<Inode>, first: u64, last: u64) -> Option<u64> {
+    pages_of(inode).map(|pages| pages.resident(first, last))
+}
+
 /// The seals of a file (`F_SEAL_*` bits); 0 where there are none.
 pub fn seals_of(inode: &Arc<Inode>) -> u32 {
     pages_of(inode).map_or(0, |pages| pages.seals().bits())

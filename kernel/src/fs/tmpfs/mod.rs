@@ -11,7 +11,7 @@ mod pages;
 
 pub use memfd::{
     MAX_NAME as MEMFD_MAX_NAME, SEALS_AGAINST_WRITE, add_seals, create as create_memfd,
-    create_segment, get_seals, seals_of,
+    create_segment, get_seals, resident_pages, seals_of,
 };
 pub use options::Options;
 pub use pages::{Shmem as Segment, total_pages};
@@ -113,6 +113,7 @@ fn make_super(
     let ops = TmpSuper {
         space: space.clone(),
         magic,
+        home: OnceLock::new(),
         root,
         options: SpinLock::new(options.clone()),
     };
@@ -128,10 +129,11 @@ fn make_super(
     };
     let kind = Kind::Directory(Directory::default());
     let root = inode::new_inode(&sb, &space, mode, 0, &owner, kind)?;
-    if let Some(ops) = sb.ops.as_any().downcast_ref::<TmpSuper>()
-        && drop_at_unmount
-    {
-        ops.root.call_once(|| Arc::downgrade(&root));
+    if let Some(ops) = sb.ops.as_any().downcast_ref::<TmpSuper>() {
+        ops.home.call_once(|| Arc::downgrade(&root));
+        if drop_at_unmount {
+            ops.root.call_once(|| Arc::downgrade(&root));
+        }
     }
     sb.set_root(root);
     Ok(sb)
@@ -141,6 +143,8 @@ fn make_super(
 struct TmpSuper {
     space: Arc<Space>,
     magic: u64,
+    /// Where handles are looked for.
+    home: OnceLock<Weak<super::Inode>>,
     /// What the last unmount empties.
     root: OnceLock<Weak<super::Inode>>,
     options: SpinLock<Options>,
@@ -191,6 +195,15 @@ impl SuperOps for TmpSuper {
             inode::drop_tree(&root);
             root.sb.drop_root();
         }
+    }
+
+    fn decode_handle(&self, kind: i32, bytes: &[u8]) -> Result<Arc<super::Inode>> {
+        let ino = bytes.get(4..12).and_then(|b| b.try_into().ok());
+        let ino = ino.map(u64::from_ne_bytes).ok_or(Errno::ESTALE)?;
+        let root = self.home.get().and_then(Weak::upgrade);
+        let root = root.filter(|_| kind == inode::HANDLE_TYPE);
+        let found = inode::find_in_tree(&root.ok_or(Errno::ESTALE)?, ino);
+        found.map(|(_, inode)| inode).ok_or(Errno::ESTALE)
     }
 
     fn show_options(&self, out: &mut String) {

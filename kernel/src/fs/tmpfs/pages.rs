@@ -127,6 +127,14 @@ impl Shmem {
         self.pages.read().len()
     }
 
+    /// How many pages `[first, last)` it has.
+    pub fn resident(&self, first: u64, last: u64) -> u64 {
+        if first >= last {
+            return 0;
+        }
+        self.pages.read().range(first..last).count() as u64
+    }
+
     /// What may no longer be done to it.
     pub fn seals(&self) -> SealFlags {
         SealFlags::from_bits_retain(self.seals.load(Ordering::Acquire))

@@ -151,7 +151,7 @@ fn show_mount(mount: &Arc<Mount>, root: &Path) -> Option<Shown> {
         id: mount.id,
         parent: mount.attached_at().map_or(mount.id, |at| at.mount.id),
         dev: dev_no(mount.sb.dev),
-        root: within(mount),
+        root: namei::root_within(&mount.root_path()),
         point,
         options,
         shared: (propagation.shared != 0).then_some(propagation.shared),
@@ -163,26 +163,4 @@ fn show_mount(mount: &Arc<Mount>, root: &Path) -> Option<Shown> {
         super_options,
         stats: None,
     })
-}
-
-/// The path of a mount's root within its file system.
-fn within(mount: &Mount) -> Vec<u8> {
-    let mut names = Vec::new();
-    let mut at = mount.root.clone();
-    while let Some(parent) = at.parent() {
-        names.push(at.name());
-        at = parent;
-    }
-    let mut path = Vec::new();
-    for name in names.iter().rev() {
-        path.push(b'/');
-        path.extend_from_slice(name);
-    }
-    if path.is_empty() {
-        path.push(b'/');
-    }
-    if mount.root.is_unlinked() {
-        path.extend_from_slice(b"//deleted");
-    }
-    path
 }
