@@ -47,6 +47,7 @@ pub mod superblock;
 pub mod sysfs;
 mod times;
 pub mod tmpfs;
+pub mod vfat;
 pub mod xattr;
 
 pub use context::FsContext;
@@ -79,6 +80,7 @@ pub fn init() {
     register_filesystem(&ext4::EXT4);
     register_filesystem(&ext4::EXT3);
     register_filesystem(&ext4::EXT2);
+    register_filesystem(&vfat::Vfat);
     page_cache::start_flusher();
     page_cache::start_reclaimer();
 }

@@ -4,6 +4,7 @@ use super::Family;
 
 mod dirs;
 mod fd;
+mod flags;
 mod meta;
 mod names;
 mod notify;
@@ -20,6 +21,7 @@ pub const GROUPS: Family = &[
     xattr::CASES,
     dirs::CASES,
     fd::CASES,
+    flags::CASES,
     pipe::CASES,
     notify::CASES,
 ];

@@ -93,14 +93,6 @@ pub fn get(ctl: Ctl, _device: Option<&[u8]>) -> Option<CtlValue> {
         Ctl::FsLeasesEnable => int(i64::from(locks::LEASES_ENABLED.load(Ordering::Relaxed))),
         Ctl::FsOverflowuid | Ctl::FsOverflowgid => int(OVERFLOW_ID),
         Ctl::FsPipeMaxSize => int(crate::ipc::pipe::MAX_SIZE as i64),
-        Ctl::FsDentryState => Some(CtlValue::ints(&[
-            crate::fs::dentry::count() as i64,
-            0,
-            45,
-            0,
-            0,
-            0,
-        ])),
         Ctl::FsInodeNr => Some(CtlValue::ints(&[crate::fs::inode_count() as i64, 0])),
         Ctl::FsInodeState => Some(CtlValue::ints(&[
             crate::fs::inode_count() as i64,
