@@ -23,7 +23,8 @@ fn read_request(req: UserPtr<MntIdReq>) -> Result<MntIdReq> {
         return Err(Errno::EINVAL);
     }
     let request: MntIdReq = super::system::read_versioned(req, size)?;
-    if request.spare != 0 {
+    // The old numbers are smaller than all unique ones.
+    if request.spare != 0 || request.mnt_id <= 1 << 31 {
         return Err(Errno::EINVAL);
     }
     Ok(request)

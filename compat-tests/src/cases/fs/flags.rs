@@ -105,6 +105,8 @@ pub static CASES: &[Case] = &[
         assert_eq!(from_bytes::<u64>(&buf[40..]), ids[0]);
         sc!(statmount, &raw const req, &mut buf, 4096, 1).err(EINVAL);
         let req = request(1, 0x2);
+        sc!(statmount, &raw const req, &mut buf, 4096, 0).err(EINVAL);
+        let req = request(u64::MAX - 1, 0x2);
         sc!(statmount, &raw const req, &mut buf, 4096, 0).err(ENOENT);
     }),
     case!("fcntl", "f_notify_signals_the_owner", || {
