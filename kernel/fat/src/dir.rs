@@ -189,10 +189,10 @@ pub(crate) fn entries(name: &str, record: &Record) -> Vec<Raw> {
     if name::show_short(&record.short, record.case) != name {
         let sum = name::checksum(&record.short);
         let mut units: Vec<u16> = name.encode_utf16().collect();
-        if units.len() % UNITS != 0 {
+        if !units.len().is_multiple_of(UNITS) {
             units.push(0);
         }
-        while units.len() % UNITS != 0 {
+        while !units.len().is_multiple_of(UNITS) {
             units.push(0xffff);
         }
         let pieces = units.chunks(UNITS).zip(1_u8..);

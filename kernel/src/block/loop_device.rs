@@ -83,8 +83,11 @@ struct Loop {
 /// What the block layer holds of it.
 struct LoopDriver(Arc<Loop>);
 
+/// A loop device and its node's device.
+type Entry = (Arc<Loop>, Arc<BlockDevice>);
+
 /// All of them, by number.
-static LOOPS: Mutex<BTreeMap<u32, (Arc<Loop>, Arc<BlockDevice>)>> = Mutex::new(BTreeMap::new());
+static LOOPS: Mutex<BTreeMap<u32, Entry>> = Mutex::new(BTreeMap::new());
 
 /// Makes /dev/loop-control.
 pub fn init() {

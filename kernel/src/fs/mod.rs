@@ -91,7 +91,7 @@ pub fn sync() {
         if !sb.is_read_only()
             && let Err(error) = sb.ops.sync()
         {
-            log::error!("sync of {} failed: {error:?}", sb.fs_type.name());
+            log::error!("sync of {} failed: {error:?}", sb.shown_source());
         }
     }
 }
@@ -103,7 +103,7 @@ pub fn shutdown() {
         if !sb.is_read_only() && !sb.fs_type.nodev() {
             match sb.ops.remount(true, b"") {
                 Ok(()) => sb.set_read_only(true),
-                Err(error) => log::error!("{} stays writable: {error:?}", sb.fs_type.name()),
+                Err(error) => log::error!("{} stays writable: {error:?}", sb.shown_source()),
             }
         }
     }

@@ -76,7 +76,7 @@ pub struct SuperBlock {
     /// Its type.
     pub fs_type: &'static dyn FileSystemType,
     /// What was mounted (a device's path or any word).
-    pub source: Vec<u8>,
+    source: Vec<u8>,
     /// What it does.
     pub ops: Box<dyn SuperOps>,
     root: RwSpinLock<Root>,
@@ -179,6 +179,12 @@ impl SuperBlock {
     /// The block size that stat(2) shows.
     pub fn block_size(&self) -> u32 {
         self.block_size.load(Ordering::Relaxed)
+    }
+
+    /// What was mounted and as what, for messages.
+    pub fn shown_source(&self) -> String {
+        let source = String::from_utf8_lossy(&self.source);
+        format!("{source} ({})", self.fs_type.name())
     }
 
     /// Whether nothing may be written.
