@@ -602,7 +602,8 @@ fn fcntl_file(cx: &mut Ctx, fd: Fd, file: &Arc<File>, cmd: FcntlCmd, arg: u64) -
             locks::set_lease(file, fd.0, LockType(arg as i16), &cx.thread.cred()).map(|()| 0)
         }
         FcntlCmd::F_NOTIFY => {
-            fs::notify::dnotify::set(&cx.thread.files(), fd, file, arg as u32).map(|()| 0)
+            fs::notify::dnotify::set(&cx.thread.files(), fd, file, arg as u32)?;
+            own_unless_owned(cx.thread, file).map(|()| 0)
         }
         FcntlCmd::F_GETPIPE_SZ => pipe::pipe_of(file)
             .map(|pipe| pipe.size() as i32)
@@ -690,6 +691,15 @@ fn set_owner(thread: &Thread, file: &File, pid: i32, is_thread: bool) -> Result<
     owner.uid = cred.uid;
     owner.euid = cred.euid;
     Ok(())
+}
+
+/// Who asks for notices gets them, if nobody else was named.
+fn own_unless_owned(thread: &Thread, file: &File) -> Result<()> {
+    let owned = file.owner.lock().pid != 0;
+    if owned {
+        return Ok(());
+    }
+    set_owner(thread, file, thread.process.pid as i32, false)
 }
 
 fn owner_structure(thread: &Thread, file: &File, cmd: FcntlCmd, arg: u64) -> Result<()> {
