@@ -82,11 +82,11 @@ mod tests {
             (1234.0, Unit::Nanoseconds),
             (56_789.0, Unit::Nanoseconds),
             (2.5e9, Unit::Nanoseconds),
-            (3.14, Unit::Kibibytes),
+            (3.25, Unit::Kibibytes),
         ];
         assert_eq!(
             all.map(|(value, unit)| figure(value, unit)),
-            ["1234 ns", "56.8 µs", "2.50 s", "3.14 KiB"]
+            ["1234 ns", "56.8 µs", "2.50 s", "3.25 KiB"]
         );
     }
 }

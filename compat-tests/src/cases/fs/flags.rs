@@ -81,7 +81,7 @@ pub static CASES: &[Case] = &[
         sc!(file_getattr, AT_FDCWD, c"f", &raw mut attr, 24, 1).err(EINVAL);
     }),
     case!("cachestat", "written_pages_are_cached", || {
-        let f = file("f", &[1; 8192]);
+        let f = file("f", [1; 8192]);
         let (range, mut stat) = ([0u64; 2], [0u64; 5]);
         sc!(cachestat, f, &raw const range, &raw mut stat, 0)
             .skip_on(&[ENOSYS])

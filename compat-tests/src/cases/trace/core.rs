@@ -199,6 +199,10 @@ pub static CASES: &[Case] = &[
         child.exits(3);
         sc!(acct, 0).is(0);
         let records = get("records");
+        if records.is_empty() {
+            // Accounting pauses below 4% of free space, by default.
+            skip("nothing is recorded here: the disk may be too full");
+        }
         assert_eq!(records.len() % 64, 0);
         let record = records
             .chunks(64)

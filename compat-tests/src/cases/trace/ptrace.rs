@@ -373,15 +373,15 @@ pub static CASES: &[Case] = &[
         assert_eq!(child.wait().stopped(), Some(SIGUSR2));
         let mut mask = 0u64;
         let out = (&raw mut mask).expose_provenance();
-        request(PTRACE_GETSIGMASK as u32, child.pid, 8, out).is(0);
+        request(PTRACE_GETSIGMASK, child.pid, 8, out).is(0);
         assert_eq!(*std::hint::black_box(&mut mask), bit(SIGUSR1));
-        request(PTRACE_GETSIGMASK as u32, child.pid, 4, out).err(EINVAL);
+        request(PTRACE_GETSIGMASK, child.pid, 4, out).err(EINVAL);
         let mut infos = [0i32; 64];
         // From the first on, of the process's queue, two at most.
         let args = [0u64, 1 | 2 << 32];
         let at = infos.as_mut_ptr().raw();
         request(
-            PTRACE_PEEKSIGINFO as u32,
+            PTRACE_PEEKSIGINFO,
             child.pid,
             args.as_ptr().raw(),
             at,
@@ -453,7 +453,7 @@ pub static CASES: &[Case] = &[
     case!("ptrace", "call_can_be_emulated", || {
         let child = tracee(|| sc!(getppid).is(77));
         loop {
-            request(PTRACE_SYSEMU as u32, child.pid, 0, 0).is(0);
+            request(PTRACE_SYSEMU, child.pid, 0, 0).is(0);
             assert_eq!(child.wait().stopped(), Some(SIGTRAP));
             let mut regs = registers_of(child.pid);
             if regs.orig_rax as i64 == SYS_getppid {

@@ -81,7 +81,7 @@ impl State {
     fn slot(&self, offset: i32) -> Value {
         match self.slots.get(&offset) {
             Some(value) => value.clone(),
-            None if offset >= 8 && offset < 72 && offset % 8 == 0 => {
+            None if (8..72).contains(&offset) && offset % 8 == 0 => {
                 Value::input(Input::Stack(u8::try_from(offset / 8 - 1).unwrap_or(0)))
             }
             None => Value::unknown(),

@@ -171,13 +171,16 @@ mod tests {
     #[test]
     fn merging_keeps_all_that_may_be() {
         let mut value = Value::constant(9);
-        assert!(value.merge(&Value::constant(3)) && !value.merge(&Value::constant(9)));
+        assert!(value.merge(&Value::constant(3)));
+        assert!(!value.merge(&Value::constant(9)));
         assert!(value.merge(&Value::input(Input::Register(7))));
         assert_eq!(
             (value.constants.as_slice(), value.as_constant()),
             (&[3, 9][..], None)
         );
-        assert!(!value.unknown && value.merge(&Value::on_stack(8)) && value.unknown);
+        assert!(!value.unknown);
+        assert!(value.merge(&Value::on_stack(8)));
+        assert!(value.unknown);
     }
 
     #[test]
