@@ -380,13 +380,7 @@ pub static CASES: &[Case] = &[
         // From the first on, of the process's queue, two at most.
         let args = [0u64, 1 | 2 << 32];
         let at = infos.as_mut_ptr().raw();
-        request(
-            PTRACE_PEEKSIGINFO,
-            child.pid,
-            args.as_ptr().raw(),
-            at,
-        )
-        .is(1);
+        request(PTRACE_PEEKSIGINFO, child.pid, args.as_ptr().raw(), at).is(1);
         assert_eq!(std::hint::black_box(&mut infos)[0], SIGUSR1);
         request(PTRACE_CONT, child.pid, 0, 0).is(0);
         child.ok();
